@@ -1,0 +1,19 @@
+"""`Process`, after runtime-spec's ``process`` object: what to execute, as whom, where."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Process:
+    """A command: ``args`` (argv), ``env`` as ordered (name, value) pairs, ``cwd`` (absolute in the container).
+
+    ``user`` is as in a Dockerfile: ``""`` (root), a name, an id, ``user:group``; it is resolved in the container's
+    own /etc/passwd and /etc/group.
+    """
+
+    args: tuple[str, ...]
+    env: tuple[tuple[str, str], ...] = ()
+    cwd: str = "/"
+    user: str = ""

@@ -1,0 +1,80 @@
+"""What a build tells while it goes on: events, and the `Progress` that receives them.
+
+The library only emits; the command line decides what a person sees. Events may come from any thread.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Protocol
+
+
+@dataclass(frozen=True, slots=True)
+class StepStarted:
+    """Step ``step`` begins to execute (it was not in the cache)."""
+
+    step: int
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class StepOutput:
+    """Bytes that a step's command wrote; ``stream`` is 1 or 2. Lines are not split or joined."""
+
+    step: int
+    stream: int
+    data: bytes = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class StepFinished:
+    """Step ``step`` is done: ``how`` is ``ran``, ``cached`` or ``failed``; ``seconds`` of wall time."""
+
+    step: int
+    name: str
+    how: str
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class LayerPacked:
+    """The layer of ``step`` is in the store: compressed size in bytes, and wall time of packing it."""
+
+    step: int
+    digest: str
+    size: int
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Transfer:
+    """``done`` of ``total`` bytes (0: unknown) of ``what`` are through; ``direction`` is ``pull`` or ``push``."""
+
+    direction: str
+    what: str
+    done: int
+    total: int
+
+
+@dataclass(frozen=True, slots=True)
+class Notice:
+    """Something a person should know; ``level`` is ``info`` or ``warning``."""
+
+    level: str
+    text: str
+
+
+Event = StepStarted | StepOutput | StepFinished | LayerPacked | Transfer | Notice
+
+
+class Progress(Protocol):
+    """Receives events; must be quick and thread-safe."""
+
+    def emit(self, event: Event) -> None: ...
+
+
+class NullProgress:
+    """The Progress that says nothing."""
+
+    def emit(self, event: Event) -> None:
+        pass
