@@ -1,0 +1,1 @@
+"""EXPORT and FROM: images between the store and archives, directories and registries."""
