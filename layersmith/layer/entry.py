@@ -1,0 +1,82 @@
+"""`Entry`: what a tar header says about one file, and `Item`: an entry with its content.
+
+In: nothing. Out: the values that `changes`, `scan` and `tar` make, and `pack`, `unpack` and `index` take.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple, Protocol
+
+REG = b"0"
+LNK = b"1"
+SYM = b"2"
+CHR = b"3"
+BLK = b"4"
+DIR = b"5"
+FIFO = b"6"
+"""Values of `Entry.kind`: the typeflags of POSIX.1-1988 (pax(1), "ustar Interchange Format")."""
+
+WHITEOUT_PREFIX = b".wh."
+OPAQUE_WHITEOUT = b".wh..wh..opq"
+"""image-spec layer.md, "Whiteouts"."""
+
+
+class Entry(NamedTuple):
+    """One file of a layer.
+
+    ``path`` is relative, with neither a leading nor a trailing slash; ``b""`` is the root directory. ``mode`` holds
+    the twelve permission bits only; ``mtime`` is in whole seconds and may be negative; ``size`` is the content's
+    length in bytes and 0 for all but REG. ``link`` is a SYM's target as stored, or the path (as ``path``) of the
+    entry that a LNK is another name of. ``xattrs`` is sorted by name.
+
+    A whiteout is an empty REG whose last component is ``.wh.<name>``, as in the tar.
+    """
+
+    # A NamedTuple, unlike the project's other values: a layer makes a million of these, and a frozen dataclass
+    # takes five times as long to make.
+    path: bytes
+    kind: bytes
+    mode: int = 0
+    uid: int = 0
+    gid: int = 0
+    mtime: int = 0
+    size: int = 0
+    link: bytes = b""
+    major: int = 0
+    minor: int = 0
+    xattrs: tuple[tuple[bytes, bytes], ...] = ()
+
+    @property
+    def name(self) -> bytes:
+        """The last component; ``b""`` for the root."""
+        return self.path.rpartition(b"/")[2]
+
+    @property
+    def parent(self) -> bytes:
+        """The path of the directory that holds it; ``b""`` for the root and for what lies directly in it."""
+        return self.path.rpartition(b"/")[0]
+
+
+class Readable(Protocol):
+    """A stream that holds a file's content; ``read(n)`` gives at most ``n`` bytes, and ``b""`` at the end."""
+
+    def read(self, size: int, /) -> bytes: ...
+
+
+Content = int | bytes | Readable | None
+"""A REG's content: an open file descriptor at offset 0 (closed by whoever made it), bytes, or a stream."""
+
+Item = tuple[Entry, Content]
+"""An entry and its content (None for all but REG). A descriptor or stream is valid only until the iterator that
+gave it is advanced: who takes an item reads its content at once."""
+
+
+def whiteout(path: bytes) -> Entry:
+    """The entry that removes ``path`` of the layers below."""
+    parent, slash, name = path.rpartition(b"/")
+    return Entry(parent + slash + WHITEOUT_PREFIX + name, REG)
+
+
+def opaque(path: bytes) -> Entry:
+    """The entry that hides everything that the layers below have in the directory ``path``."""
+    return Entry(path + b"/" + OPAQUE_WHITEOUT if path else OPAQUE_WHITEOUT, REG)
