@@ -1,4 +1,4 @@
-"""CONTEXT: find a directory's ignore file. In: a directory and the Buildfile's path. Out: `Context`.
+"""CONTEXT: a directory to build from. In: its path and the Buildfile's. Out: `Context`, with its ignore rules.
 
 Contexts that are not a local directory (stdin, git, a tarball) are unpacked into one by `execute.contexts` first.
 """
@@ -8,7 +8,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from layersmith.context.ignore import Ignore
+from layersmith.context.ignore import Ignore, parse_ignore
+from layersmith.errors import UsageError
+
+IGNORE_FILES = (".containerignore", ".dockerignore")
+MAX_IGNORE_SIZE = 4 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +32,31 @@ class Context:
         ``.dockerignore`` at the root; a context other than the main one has no ``buildfile``.
 
         Raises:
-            UsageError: ``root`` is not a directory.
+            UsageError: ``root`` is not a directory, or its ignore file can't be read.
             BuildfileSyntaxError: a rule does not parse; the span points into the ignore file.
         """
-        raise NotImplementedError
+        if not root.is_dir():
+            what = "is not a directory" if root.exists() else "does not exist"
+            raise UsageError(f"{label} {str(root)!r} {what}", hint="name a directory, a URL, or - for stdin")
+        candidates = [root / name for name in IGNORE_FILES]
+        if buildfile is not None:
+            candidates.insert(0, buildfile.with_name(buildfile.name + ".dockerignore"))
+        for path in candidates:
+            text = _read(path)
+            if text is not None:
+                return cls(root, parse_ignore(text, path.name), label)
+        return cls(root, None, label)
+
+
+def _read(path: Path) -> bytes | None:
+    """The text of an ignore file, or None where there is none. Only a regular file is read: never a fifo or device."""
+    try:
+        if not path.is_file():
+            return None
+        with path.open("rb") as file:
+            data = file.read(MAX_IGNORE_SIZE + 1)
+    except OSError as error:
+        raise UsageError(f"can't read {path.name}: {error.strerror}", hint="make it readable") from error
+    if len(data) > MAX_IGNORE_SIZE:
+        raise UsageError(f"{path.name} is larger than {MAX_IGNORE_SIZE >> 20} MiB", hint="shorten it")
+    return data
