@@ -1,0 +1,132 @@
+"""`Snapshots`: snapshots/: unpacked layers, each an overlay lowerdir. In: a key. Out: the directory it names.
+
+The key is a layer's DiffID, or DiffID+hash for a variant (see `layersmith.layer.unpack`). A directory becomes a
+snapshot by a record alone: nothing is renamed, for it may be mounted as somebody's upper when it does.
+
+Files of snapshots are not synced, which would cost more than unpacking them again. So a record says in which boot of
+the machine its directory was filled: in any later boot, power may have failed in between, and `find` gives it only to
+a caller who can tell whether it is whole. Anybody else unpacks the layer's blob again, which always was synced.
+"""
+
+from __future__ import annotations
+
+import secrets
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from layersmith.store.database import Database
+from layersmith.store.files import storing
+from layersmith.store.session import SNAPSHOT, Session
+
+_TOUCH = "UPDATE snapshots SET used = ? WHERE key = ?"
+
+
+@dataclass(frozen=True, slots=True)
+class Pending:
+    """A snapshot in the making: an overlay's upper directory ``path`` and its ``work`` directory beside it."""
+
+    path: Path
+    work: Path
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """A record. ``created`` and ``used`` are seconds since the epoch."""
+
+    key: str
+    path: Path
+    created: float
+    used: float
+
+
+class Snapshots:
+    """The snapshots of a store."""
+
+    def __init__(
+        self, directory: Path, database: Database, session: Session, trash: Callable[[Path], None]
+    ) -> None:
+        self._directory = directory
+        self._database = database
+        self._session = session
+        self._trash = trash
+        self._boot = ""
+
+    def create(self) -> Pending:
+        """A fresh directory (mode 0755) to fill. If this process dies before `commit`, a sweep removes it."""
+        name = secrets.token_hex(8)
+        marker = self._session.directory / (SNAPSHOT + name)
+        path, work = self._directory / name, marker / "work"
+        with storing(path):
+            marker.mkdir(mode=0o700)
+            work.mkdir(mode=0o700)
+            path.mkdir()
+            path.chmod(0o755)
+        return Pending(path, work)
+
+    def commit(self, pending: Pending, key: str) -> Path:
+        """Make ``pending`` the snapshot ``key``. The layer's blob must be in the store already.
+
+        If there is one already, that one is kept and returned, and ``pending`` is left to be discarded.
+        """
+        self._session.pin(key)
+        now = time.time()
+        with self._database.transaction():
+            rows = self._database.execute("SELECT directory, boot FROM snapshots WHERE key = ?", (key,))
+            if rows and rows[0][1] == self.boot and (self._directory / rows[0][0]).is_dir():
+                return self._directory / str(rows[0][0])
+            self._database.execute(
+                "INSERT OR REPLACE INTO snapshots(key, directory, boot, created, used) VALUES (?, ?, ?, ?, ?)",
+                (key, pending.path.name, self.boot, now, now),
+            )
+        for row in rows:
+            self._trash(self._directory / row[0])
+        return pending.path
+
+    def find(self, key: str, *, whole: Callable[[Path], bool] | None = None) -> Path | None:
+        """The directory of ``key``, or None. It stays for as long as this process runs: a prune spares it.
+
+        ``whole`` is asked about a directory of an earlier boot; without it, such a directory is given up.
+        """
+        self._session.pin(key)
+        rows = self._database.execute("SELECT directory, boot FROM snapshots WHERE key = ?", (key,))
+        if not rows:
+            return None
+        path = self._directory / str(rows[0][0])
+        if not path.is_dir() or (rows[0][1] != self.boot and not (whole is not None and whole(path))):
+            self.remove(key)
+            return None
+        if rows[0][1] != self.boot:
+            self._database.execute("UPDATE snapshots SET boot = ? WHERE key = ?", (self.boot, key))
+        self._database.defer(_TOUCH, time.time(), key)
+        return path
+
+    def discard(self, pending: Pending) -> None:
+        """Throw away a directory that was not committed."""
+        self._trash(pending.path)
+        self._trash(pending.work.parent)
+
+    def remove(self, key: str) -> None:
+        """Forget a snapshot, if there is one, and delete its directory when there is time."""
+        for (name,) in self._database.execute(
+            "DELETE FROM snapshots WHERE key = ? RETURNING directory", (key,)
+        ):
+            self._trash(self._directory / name)
+
+    def list(self) -> tuple[Snapshot, ...]:
+        """All records, by key."""
+        rows = self._database.execute("SELECT key, directory, created, used FROM snapshots ORDER BY key")
+        return tuple(
+            Snapshot(key, self._directory / name, created, used) for key, name, created, used in rows
+        )
+
+    @property
+    def boot(self) -> str:
+        """What tells this boot of the machine from any other."""
+        if not self._boot:
+            try:
+                self._boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+            except OSError:
+                self._boot = secrets.token_hex(16)
+        return self._boot
