@@ -38,9 +38,9 @@ def sweep(store: Store) -> None:
 
 def clear_session(store: Store, directory: Path) -> None:
     """Move aside the session in ``directory``, which the caller has locked, and its unrecorded snapshots."""
-    for name in os.listdir(directory):
-        if name.startswith(SNAPSHOT):
-            snapshot = name.removeprefix(SNAPSHOT)
+    for path in directory.iterdir():
+        if path.name.startswith(SNAPSHOT):
+            snapshot = path.name.removeprefix(SNAPSHOT)
             if not store.db.execute("SELECT 1 FROM snapshots WHERE directory = ?", (snapshot,)):
                 store.trash(store.root / "snapshots" / snapshot)
     store.trash(directory)

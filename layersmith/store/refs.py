@@ -6,7 +6,7 @@ so that both ``skopeo inspect oci:ROOT:demo`` and ``oci:ROOT:demo:latest`` find 
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from layersmith.errors import NotFoundError, StoreError, TransportError, UsageError
@@ -146,7 +146,7 @@ class Refs:
                 hint="`layersmith fsck --repair` starts a new one; blobs stay, names of images are lost",
             ) from None
 
-    def _update(self, names: tuple[str, ...], add: list[Descriptor]) -> None:
+    def _update(self, names: tuple[str, ...], add: Sequence[Descriptor]) -> None:
         """Replace the entries called ``names``, in one write."""
         with locked(self._lock):
             entries = self._read()
@@ -157,9 +157,9 @@ class Refs:
                 if entry.annotation(REF_NAME) not in names
                 and not (entry.annotation(REF_NAME) is None and entry.digest in named)
             ]
-            self._write(entries, kept + add)
+            self._write(entries, (*kept, *add))
 
-    def _write(self, before: tuple[Descriptor, ...], entries: list[Descriptor]) -> None:
+    def _write(self, before: tuple[Descriptor, ...], entries: Iterable[Descriptor]) -> None:
         ordered = tuple(sorted(entries, key=lambda entry: (entry.annotation(REF_NAME) or "", entry.digest)))
         if ordered != before:
             with storing(self._index):

@@ -79,7 +79,7 @@ class Store:
         Raises:
             StoreError: there is none, it is another directory, it is of a newer version, or it can't be made.
         """
-        root = Path(os.path.abspath(root or default_root()))
+        root = (root or default_root()).absolute()
         if not (root / "oci-layout").exists():
             if not create:
                 raise StoreError(f"there is no store at {root}", hint="build, pull or import an image first")
@@ -143,7 +143,8 @@ class Store:
         deadline = None if seconds is None else time.monotonic() + seconds
         with os.scandir(self.tmp) as entries:
             dead = [entry.name for entry in entries if entry.name.startswith(DEAD)]
-        return all([remove_tree(self.tmp / name, deadline=deadline) for name in dead])
+        gone = [remove_tree(self.tmp / name, deadline=deadline) for name in dead]
+        return all(gone)
 
     def close(self) -> None:
         """Give up locks and unfinished work. Whatever fails here is left to the next sweep."""
@@ -168,7 +169,7 @@ class Store:
 def _refuse_foreign(root: Path) -> None:
     """A directory with somebody's files in it does not become a store by a slip in ``--root``."""
     try:
-        names = set(os.listdir(root))
+        names = {path.name for path in root.iterdir()}
     except FileNotFoundError:
         return
     except NotADirectoryError:
