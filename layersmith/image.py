@@ -1,4 +1,4 @@
-"""`Image`: a config and its layers, as a value. In: a descriptor in a store, or `scratch`. Out: a new descriptor.
+"""`Image`: a config and its layers, as a value. In: a descriptor in a store, or `SCRATCH`. Out: a new descriptor.
 
 Nothing is written before `Image.write`; every change makes a new Image, and config and layers can't drift apart.
 """
@@ -99,7 +99,7 @@ class Image:
         return cls(config, layers, manifest.annotations)
 
 
-def scratch(platform: Platform | None = None) -> Image:
+def SCRATCH(platform: Platform | None = None) -> Image:
     """The image without files, settings or history."""
     return Image(ImageConfig(platform=platform or native()))
 

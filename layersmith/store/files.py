@@ -8,7 +8,6 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
-import secrets
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -125,7 +124,7 @@ def _remove_level(parent: int, name: str) -> list[str]:
         with os.scandir(fd) as entries:
             for entry in entries:
                 if entry.is_dir(follow_symlinks=False):
-                    target = f"dead-{secrets.token_hex(8)}"
+                    target = f"dead-{os.urandom(8).hex()}"
                     try:
                         os.rename(entry.name, target, src_dir_fd=fd, dst_dir_fd=parent)
                     except PermissionError:

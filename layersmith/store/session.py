@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import itertools
 import os
-import secrets
 import threading
 from pathlib import Path
 
@@ -57,7 +56,7 @@ class Session:
             )
         with storing(self._tmp):
             while True:
-                path = self._tmp / (PREFIX + secrets.token_hex(8))
+                path = self._tmp / (PREFIX + os.urandom(8).hex())
                 path.mkdir(mode=0o700)
                 fd = try_lock_directory(path)
                 if fd is not None:  # else a sweep came between the two calls and took it for a dead one

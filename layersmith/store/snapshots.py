@@ -10,7 +10,7 @@ a caller who can tell whether it is whole. Anybody else unpacks the layer's blob
 
 from __future__ import annotations
 
-import secrets
+import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -55,7 +55,7 @@ class Snapshots:
 
     def create(self) -> Pending:
         """A fresh directory (mode 0755) to fill. If this process dies before `commit`, a sweep removes it."""
-        name = secrets.token_hex(8)
+        name = os.urandom(8).hex()
         marker = self._session.directory / (SNAPSHOT + name)
         path, work = self._directory / name, marker / "work"
         with storing(path):
@@ -128,5 +128,5 @@ class Snapshots:
             try:
                 self._boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
             except OSError:
-                self._boot = secrets.token_hex(16)
+                self._boot = os.urandom(16).hex()
         return self._boot

@@ -16,7 +16,6 @@ from __future__ import annotations
 import contextlib
 import os
 import re
-import secrets
 import time
 from pathlib import Path
 from types import TracebackType
@@ -129,7 +128,7 @@ class Store:
 
     def trash(self, path: Path) -> None:
         """Move ``path`` (in this store) out of the way at once, to be deleted at the end: deleting is slow."""
-        target = self.tmp / (DEAD + secrets.token_hex(8))
+        target = self.tmp / (DEAD + os.urandom(8).hex())
         with storing(path), contextlib.suppress(FileNotFoundError):
             try:
                 path.rename(target)
