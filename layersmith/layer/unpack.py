@@ -24,7 +24,7 @@ def lowerdirs(
     store: Store,
     layers: Sequence[Layer],
     *,
-    limits: Limits = Limits(),  # noqa: B008  (frozen)
+    limits: Limits = Limits(),
     xattr_namespace: str = "trusted",
     ignore_chown_errors: bool = False,
 ) -> tuple[Path, ...]:
@@ -42,7 +42,7 @@ def unpack(
     layer: Layer,
     below: Sequence[Layer] = (),
     *,
-    limits: Limits = Limits(),  # noqa: B008  (frozen)
+    limits: Limits = Limits(),
     xattr_namespace: str = "trusted",
     ignore_chown_errors: bool = False,
 ) -> Path:
