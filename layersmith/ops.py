@@ -204,6 +204,17 @@ class MkdirOp:
 Op = SourceOp | ExecOp | CopyOp | MkdirOp
 
 
+def inputs(op: Op) -> tuple[Input, ...]:
+    """The steps and contexts that the op reads, in the order in which it names them."""
+    if isinstance(op, CopyOp):
+        return tuple(s.input for s in op.sources if isinstance(s, PathSource))
+    if isinstance(op, ExecOp):
+        return tuple(
+            m.input for m in op.mounts if isinstance(m, BindMount | CacheMount) and m.input is not None
+        )
+    return ()
+
+
 def digest(op: Op) -> str:
     """``sha256:…`` over the op's identity: its type and all fields but those marked ``identity: False``."""
     hasher = hashlib.sha256(OP_VERSION.encode())

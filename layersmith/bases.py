@@ -1,0 +1,64 @@
+"""FROM and ``--from``: where an image comes from that is not a stage. In: a name. Out: an `Image` in the store.
+
+A ``--build-context`` first, then the store, then a registry; ``--pull`` asks the registry first.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from layersmith.errors import NotFoundError, UsageError
+from layersmith.image import Image
+from layersmith.oci.descriptor import Descriptor
+from layersmith.oci.platform import Platform, matches
+from layersmith.oci.reference import parse_reference
+from layersmith.ops import ContextInput
+from layersmith.store import Store
+
+Pull = Callable[[str, Platform], Descriptor]
+"""Fetches an image by name into the store. Raises NotFoundError, TransportError."""
+
+
+@dataclass(frozen=True, slots=True)
+class StoreBases:
+    """`plan.Bases` on a store.
+
+    ``contexts`` maps the name of each ``--build-context`` to a local directory's name, or to what gives its image.
+    """
+
+    store: Store
+    pull: Pull
+    contexts: Mapping[str, ContextInput | Callable[[Platform], Image]]
+    always_pull: bool = False
+
+    def image(self, name: str, platform: Platform) -> Image:
+        """The image ``name`` for ``platform``, from the store or else pulled."""
+        known = None if self.always_pull else self._stored(name, platform)
+        return known or Image.read(self.store, self.pull(name, platform), platform)
+
+    def _stored(self, name: str, platform: Platform) -> Image | None:
+        descriptor = self.store.refs.get(name)
+        if descriptor is None:
+            return None
+        try:
+            image = Image.read(self.store, descriptor, platform)
+        except NotFoundError:
+            return None
+        return image if matches(platform, image.config.platform) else None
+
+    def context(self, name: str, platform: Platform) -> Image | ContextInput | None:
+        """What ``--build-context`` gives for ``name``: written so, or naming the same image."""
+        for known in (name, name.lower(), _familiar(name)):
+            found = self.contexts.get(known)
+            if found is not None:
+                return found if isinstance(found, ContextInput) else found(platform)
+        return None
+
+
+def _familiar(name: str) -> str:
+    """``name`` as an image, without ``:latest``."""
+    try:
+        return parse_reference(name).familiar().removesuffix(":latest")
+    except UsageError:
+        return name

@@ -1,0 +1,109 @@
+"""THE LINE: text --parse--> Buildfile --plan--> Plan --solve--> Image.
+
+In: a `BuildRequest`. Out: `Built`, an image in the store. Exporting it is `transport`'s, for it already lies there.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+
+from layersmith.bases import StoreBases
+from layersmith.buildfile.instructions import Buildfile
+from layersmith.buildfile.parser import parse
+from layersmith.context import Context
+from layersmith.execute.tree import Tree
+from layersmith.image import Image
+from layersmith.linux.spawner import Spawner
+from layersmith.oci.config import History
+from layersmith.oci.descriptor import Descriptor
+from layersmith.ops import ContextInput
+from layersmith.plan import Plan, PlanOptions, plan
+from layersmith.progress import Notice, NullProgress, Progress
+from layersmith.solve import Settings, Solved, Solver
+from layersmith.store import Store
+
+COMMENT = "buildkit.dockerfile.v0"
+
+
+@dataclass(frozen=True, slots=True)
+class BuildRequest:
+    """What to build: ``text``, called ``name`` in messages, with the local directories of its contexts.
+
+    ``tags`` are the names that the image gets.
+    """
+
+    text: bytes
+    name: str
+    contexts: Mapping[str, Context]
+    options: PlanOptions = field(default_factory=PlanOptions)
+    settings: Settings = field(default_factory=Settings)
+    tags: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Built:
+    """The image, its manifest's descriptor, and the plan and layers that it came from."""
+
+    descriptor: Descriptor
+    image: Image
+    plan: Plan
+    solved: Solved
+
+
+def build(
+    store: Store,
+    request: BuildRequest,
+    *,
+    bases: StoreBases,
+    spawner: Spawner,
+    fetch: Callable[..., object],
+    progress: Progress | None = None,
+) -> Built:
+    """Build ``request`` into ``store``. Raises LayersmithError; then there is no image, and no name is changed."""
+    progress = progress or NullProgress()
+    buildfile = read(request)
+    planned = plan(buildfile, request.options, bases)
+    for warning in planned.warnings:
+        progress.emit(Notice("warning", warning))
+    trees = {ContextInput(name): Tree.of_context(context) for name, context in request.contexts.items()}
+    with Solver(
+        store, planned, trees, spawner=spawner, settings=request.settings, progress=progress, fetch=fetch
+    ) as solver:
+        solved = solver.solve()
+    image = assemble(planned, solved, request.settings.epoch)
+    descriptor = image.write(store)
+    for tag in request.tags:
+        store.refs.set(tag, descriptor)
+    if not request.tags:
+        store.refs.keep(descriptor)
+    return Built(descriptor, image, planned, solved)
+
+
+def read(request: BuildRequest) -> Buildfile:
+    """The request's Buildfile, parsed."""
+    return parse(request.text, request.name)
+
+
+def assemble(planned: Plan, solved: Solved, epoch: int | None) -> Image:
+    """The plan's image: its base, and for each line of its history a layer or none.
+
+    A layer that came from the cache keeps the time at which it was made, so the same build twice is the same image.
+    """
+    made = float(epoch if epoch is not None else 0)
+    image = planned.base
+    for line in planned.history:
+        layer = None if line.step is None else solved.layers[line.step]
+        if line.step is not None and epoch is None:
+            made = max(made, solved.created[line.step])
+        created = timestamp(made or time.time())
+        image = image.append(layer, History(created, line.created_by, comment=COMMENT))
+    created = timestamp(made) if made or epoch is not None else planned.base.config.created
+    return image.configured(replace(planned.config, created=created or timestamp(time.time())))
+
+
+def timestamp(seconds: float) -> str:
+    """RFC 3339 in UTC, whole seconds."""
+    return datetime.fromtimestamp(int(seconds), UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

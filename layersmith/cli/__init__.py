@@ -1,0 +1,148 @@
+"""The command line: argv -> one call -> print. The only place with argparse, exit codes and printing.
+
+`COMMANDS` names every command with its module, which is imported only when that command runs. A command ``foo-bar``
+is two functions of its module: ``foo_bar_arguments(parser)`` and ``foo_bar(args) -> int``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import os
+import sys
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, NoReturn
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from types import ModuleType
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """Where a command is, and what the list of commands says of it."""
+
+    module: str
+    group: str
+    help: str
+
+
+COMMANDS = {
+    "build": Command("build", "Building", "Build an image from a Buildfile or Dockerfile"),
+}
+
+EXIT_CODES = """\
+exit status: 0 done; 1 failed; 2 wrong command line; 3 the Buildfile is wrong; 4 a step failed; 5 no such image,
+container or build; 6 registry, archive or remote file; 7 the store; 8 the kernel refused the sandbox; 130 stopped by
+Ctrl-C or SIGTERM; `run` and `exec` give the command's own status, 125 if they fail themselves, 126 if the command
+can't be executed, 127 if it is not found"""
+
+
+def run(argv: Sequence[str]) -> int:
+    """Run one command; returns the exit status. Errors are printed here and nowhere else."""
+    root, rest = _global_options(list(argv))
+    if not rest or rest[0] in ("-h", "--help", "help"):
+        if len(rest) > 1 and rest[1] in COMMANDS:
+            rest = [rest[1], "--help"]
+        else:
+            print(overview())
+            return 0 if rest else 2
+    name = rest[0]
+    if name not in COMMANDS:
+        return _unknown(name)
+    module = importlib.import_module(f"layersmith.cli.{COMMANDS[name].module}")
+    args = _parser(name, module).parse_args(rest[1:])
+    if args.root is None:
+        args.root = root
+    return _guarded(getattr(module, name.replace("-", "_")), args)
+
+
+def _global_options(argv: list[str]) -> tuple[str | None, list[str]]:
+    """``--root`` may stand before the command, too."""
+    if argv and argv[0].startswith("--root="):
+        return argv[0].partition("=")[2], argv[1:]
+    if len(argv) > 1 and argv[0] == "--root":
+        return argv[1], argv[2:]
+    return None, argv
+
+
+def _parser(name: str, module: ModuleType) -> argparse.ArgumentParser:
+    function = name.replace("-", "_")
+    parser = Parser(
+        prog=f"layersmith {name}",
+        description=COMMANDS[name].help + ".",
+        epilog=getattr(module, f"{function.upper()}_EXAMPLES", None),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    getattr(module, f"{function}_arguments")(parser)
+    parser.add_argument(
+        "--root", metavar="DIR", help="the store (default: $LAYERSMITH_ROOT, else the user's own)"
+    )
+    return parser
+
+
+class Parser(argparse.ArgumentParser):
+    """argparse, with a nearest match for a misspelled option."""
+
+    def error(self, message: str) -> NoReturn:
+        if message.startswith("unrecognized arguments:"):
+            import difflib
+
+            wrong = message.split()[2].partition("=")[0]
+            known = [o for action in self._actions for o in action.option_strings]
+            near = difflib.get_close_matches(wrong, known, 1)
+            if near:
+                message += f" (did you mean {near[0]}?)"
+        super().error(message)
+
+
+def _guarded(command: object, args: argparse.Namespace) -> int:
+    """Call ``command(args)``; an error becomes a message and its exit status."""
+    from layersmith.errors import Cancelled, LayersmithError
+
+    assert callable(command)
+    try:
+        return int(command(args))
+    except LayersmithError as error:
+        from layersmith.cli.errors import show
+
+        show(error)
+        return int(getattr(error, "cli_status", error.exit_code))
+    except KeyboardInterrupt:
+        print("layersmith: stopped", file=sys.stderr)
+        return Cancelled.exit_code
+    except BrokenPipeError:
+        # Whoever reads our output has gone (`| head`); say nothing, and let nothing be flushed to it at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141
+    except OSError as error:
+        from layersmith.cli.errors import show
+
+        where = f"{error.filename}: " if error.filename else ""
+        show(LayersmithError(f"{where}{error.strerror or error}"))
+        return LayersmithError.exit_code
+
+
+def _unknown(name: str) -> int:
+    import difflib
+
+    near = difflib.get_close_matches(name, COMMANDS, 1)
+    hint = f"; did you mean {near[0]}?" if near else "; `layersmith --help` lists them"
+    print(f"layersmith: there is no command {name!r}{hint}", file=sys.stderr)
+    return 2
+
+
+def overview() -> str:
+    """The text of ``layersmith --help``."""
+    lines = ["usage: layersmith [--root DIR] COMMAND ...", "", "Build container images without a daemon."]
+    for group in dict.fromkeys(command.group for command in COMMANDS.values()):
+        lines += ["", f"{group}:"]
+        lines += [f"  {name:<12} {c.help}" for name, c in COMMANDS.items() if c.group == group]
+    lines += [
+        "",
+        "`layersmith COMMAND --help` says more; `layersmith --version` prints the version.",
+        "",
+        EXIT_CODES,
+    ]
+    return "\n".join(lines)

@@ -1,0 +1,7 @@
+"""SOLVE: each step as soon as what it needs is there. In: a `Plan`, trees, a store. Out: the layers of its image."""
+
+from __future__ import annotations
+
+from layersmith.solve.solver import Settings, Solved, Solver
+
+__all__ = ["Settings", "Solved", "Solver"]

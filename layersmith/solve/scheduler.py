@@ -1,0 +1,99 @@
+"""SOLVE: running a DAG. In: who needs whom, and what to do with each. Out: the results, or the first failure.
+
+Knows nothing of steps: a node is an index, needs are smaller indexes.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from typing import TypeVar
+
+T = TypeVar("T")
+
+
+def run_dag(
+    needs: Sequence[Sequence[int]],
+    execute: Callable[[int, dict[int, T]], T],
+    *,
+    jobs: int,
+    keep_going: bool = False,
+    on_failure: Callable[[], None] = lambda: None,
+) -> dict[int, T]:
+    """Call ``execute(node, results)`` for every node, at most ``jobs`` at once, each as soon as its needs are done.
+
+    At the first failure nothing new starts and ``on_failure`` is called, to stop what runs; with ``keep_going`` all
+    that does not need the failed node is still done. Then the first failure is raised.
+    """
+    results: dict[int, T] = {}
+    failures: list[BaseException] = []
+    waiting = {node: set(before) for node, before in enumerate(needs)}
+    with ThreadPoolExecutor(jobs, thread_name_prefix="step") as pool:
+        running: dict[Future[T], int] = {}
+
+        def start_ready() -> None:
+            for node in [n for n, before in waiting.items() if not before]:
+                del waiting[node]
+                running[pool.submit(execute, node, results)] = node
+
+        try:
+            start_ready()
+            while running:
+                done, _ = wait(running, return_when=FIRST_COMPLETED)
+                for future in sorted(done, key=running.__getitem__):
+                    node = running.pop(future)
+                    error = future.exception()
+                    if error is None:
+                        results[node] = future.result()
+                        for before in waiting.values():
+                            before.discard(node)
+                        continue
+                    failures.append(error)
+                    if not keep_going:
+                        waiting.clear()
+                        if len(failures) == 1:
+                            on_failure()
+                start_ready()
+        except BaseException:
+            # Ctrl-C arrives here, in the main thread: leaving the pool waits for what runs, so stop that first.
+            waiting.clear()
+            on_failure()
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
+    if failures:
+        raise failures[0]
+    return results
+
+
+class Stop:
+    """A flag that many threads look at, and calls to make when it is set."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._set = False
+        self._calls: dict[int, Callable[[], None]] = {}
+
+    def __bool__(self) -> bool:
+        return self._set
+
+    def set(self) -> None:
+        """Set the flag and make all calls, once."""
+        with self._lock:
+            calls = list(self._calls.values()) if not self._set else []
+            self._set = True
+        for call in calls:
+            call()
+
+    def add(self, call: Callable[[], None]) -> int:
+        """Have ``call`` made when the flag is set; at once if it is. Gives what `remove` takes."""
+        with self._lock:
+            if not self._set:
+                self._calls[id(call)] = call
+                return id(call)
+        call()
+        return 0
+
+    def remove(self, token: int) -> None:
+        with self._lock:
+            self._calls.pop(token, None)
