@@ -1,22 +1,50 @@
-"""What nobody needs any more: `sweep` at open, `prune` and `disk_usage` on demand. In: a store. Out: a `Report`.
+"""What nobody needs any more: `sweep` at open, `prune` and `disk_usage` on demand. In: a store. Out: what was freed.
 
-Deleting is moving aside, under a lock that holds for a moment; the real deletion comes when nobody waits for it.
+Deleting is moving aside, under a lock that is held for a moment; the real deletion comes when nobody waits for it.
 """
 
 from __future__ import annotations
 
+import contextlib
 import os
+from collections import Counter
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from layersmith.errors import StoreError
-from layersmith.store.locks import try_lock_directory
-from layersmith.store.session import PREFIX, SNAPSHOT
+from layersmith.oci.descriptor import Layer
+from layersmith.store.cache import Record
+from layersmith.store.graph import Live, mark
+from layersmith.store.locks import locked, try_lock_directory
+from layersmith.store.session import PREFIX, PRUNE_LOCK, SNAPSHOT, read_pins
 
 if TYPE_CHECKING:
     from layersmith.store.store import Store
 
 DEAD = "dead-"
+
+
+@dataclass(frozen=True, slots=True)
+class Removed:
+    """Something pruned. ``kind``: ``image``, ``cache``, ``blob``, ``snapshot``, ``index``. ``size`` in bytes on disk."""
+
+    kind: str
+    name: str
+    size: int
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What a prune removed, or would remove."""
+
+    removed: tuple[Removed, ...]
+
+    @property
+    def freed(self) -> int:
+        """Bytes."""
+        return sum(item.size for item in self.removed)
 
 
 def sweep(store: Store) -> None:
@@ -44,3 +72,234 @@ def clear_session(store: Store, directory: Path) -> None:
             if not store.db.execute("SELECT 1 FROM snapshots WHERE directory = ?", (snapshot,)):
                 store.trash(store.root / "snapshots" / snapshot)
     store.trash(directory)
+
+
+def prune(
+    store: Store,
+    *,
+    all: bool = False,
+    until: float | None = None,
+    keep_storage: int | None = None,
+    dry_run: bool = False,
+    keep: Iterable[str] = (),
+) -> Report:
+    """Remove what no named image, no running process and (but see below) no cache record needs.
+
+    Args:
+        all: cache records go, too.
+        until: seconds since the epoch; what was used later stays. Alone, cache records used earlier go.
+        keep_storage: bytes; cache records go, the longest unused first, until the store has no more than this.
+        keep: further digests, DiffIDs and snapshot keys that something outside the store's knowledge relies on.
+        dry_run: only say what would go.
+
+    Raises:
+        StoreError: the store is damaged or read-only.
+    """
+    total = 0 if keep_storage is None else sum(item.size for item in disk_usage(store).values())
+    with locked(store.root / "locks" / PRUNE_LOCK):
+        pruning = _Pruning(store, until=until, keep=keep)
+        pruning.drop_unnamed_images()
+        if all or until is not None:
+            pruning.drop_records()
+        pruning.collect()
+        if keep_storage is not None:
+            pruning.shrink(total - keep_storage)
+        report = Report(tuple(pruning.removed))
+        if not dry_run:
+            pruning.execute()
+    if not dry_run:
+        store.tidy()
+    return report
+
+
+class _Pruning:
+    """One prune: first decides, then acts."""
+
+    def __init__(self, store: Store, *, until: float | None, keep: Iterable[str]) -> None:
+        self.store = store
+        self.until = until
+        self.removed: list[Removed] = []
+        self.actions: list[Callable[[], None]] = []
+        self.images = store.refs.list()
+        self.records = list(store.cache.list())
+        self.roots = {*keep, *live_pins(store)}
+        self.gone: set[Path] = set()
+        self.orphans = orphans(store)
+        self.snapshots = store.snapshots.list()
+
+    def drop_unnamed_images(self) -> None:
+        digests = {entry.digest for name, entry in self.images if not name}
+        digests -= {entry.digest for name, entry in self.images if name}
+        doomed = {d for d in digests if d not in self.roots and not self.recent(self.store.blobs.path(d))}
+        for digest in sorted(doomed):
+            self.removed.append(Removed("image", digest, 0))
+        self.images = tuple(pair for pair in self.images if pair[1].digest not in doomed)
+        if doomed:
+            self.actions.append(lambda: self.store.refs.forget(doomed))
+
+    def drop_records(self) -> None:
+        for record, used in tuple(self.records):
+            if self.until is None or used < self.until:
+                self.drop_record(record, used)
+
+    def drop_record(self, record: Record, used: float) -> None:
+        self.records.remove((record, used))
+        self.removed.append(Removed("cache", record.key, 0))
+        self.actions.append(lambda: self.store.cache.delete(record.key))
+
+    def live(self) -> Live:
+        live = mark(self.store.blobs, [*self.roots, *(entry.digest for _, entry in self.images)])
+        for record, _ in self.records:
+            if record.layer is not None:
+                live.blobs.add(record.layer.descriptor.digest)
+                live.diff_ids.add(record.layer.diff_id)
+        return live
+
+    def collect(self) -> None:
+        """Doom what is not live."""
+        live = self.live()
+        store = self.store
+        for digest in store.blobs.list():
+            path = store.blobs.path(digest)
+            if digest not in live.blobs and not self.recent(path):
+                self.doom("blob", digest, path)
+        for snapshot in self.snapshots:
+            unused = self.until is None or snapshot.used < self.until
+            if snapshot.key.partition("+")[0] not in live.diff_ids and unused:
+                self.doom("snapshot", snapshot.key, snapshot.path)
+        for path in self.orphans:
+            self.doom("snapshot", path.name, path)
+        for path in store.layers.iterdir():
+            if f"sha256:{path.name[:64]}" not in live.diff_ids and not self.recent(path):
+                self.doom("index", path.name, path)
+
+    def doom(self, kind: str, name: str, path: Path) -> None:
+        if path in self.gone:
+            return
+        self.gone.add(path)
+        self.removed.append(Removed(kind, name, tree_size(path)))
+        if kind == "snapshot" and name != path.name:
+            self.actions.append(lambda: self.store.snapshots.remove(name))
+        else:
+            self.actions.append(lambda: self.store.trash(path))
+
+    def shrink(self, excess: int) -> None:
+        """Drop cache records, the longest unused first, until ``excess`` bytes or more go with what only they need."""
+        kept = mark(self.store.blobs, [*self.roots, *(entry.digest for _, entry in self.images)])
+        layers = [record.layer for record, _ in self.records if record.layer is not None]
+        users = Counter(layer.diff_id for layer in layers)
+        excess -= sum(item.size for item in self.removed)
+        for record, used in tuple(self.records):
+            if excess <= 0 or (self.until is not None and used >= self.until):
+                break
+            self.drop_record(record, used)
+            if record.layer is not None:
+                users[record.layer.diff_id] -= 1
+                if not users[record.layer.diff_id] and record.layer.diff_id not in kept.diff_ids:
+                    excess -= self.size_of(record.layer)
+        self.collect()
+
+    def size_of(self, layer: Layer) -> int:
+        """Bytes that a layer takes in all its forms."""
+        blob = _size(self.store.blobs.path(layer.descriptor.digest))
+        same = [one.path for one in self.snapshots if one.key.partition("+")[0] == layer.diff_id]
+        return blob + sum(map(tree_size, same))
+
+    def recent(self, path: Path) -> bool:
+        """Whether ``until`` spares the file."""
+        if self.until is None:
+            return False
+        try:
+            return path.stat().st_mtime >= self.until
+        except FileNotFoundError:
+            return False
+
+    def execute(self) -> None:
+        for action in self.actions:
+            action()
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """Bytes on disk and number of things."""
+
+    count: int
+    size: int
+
+
+def disk_usage(store: Store) -> dict[str, Usage]:
+    """What takes how much space: ``blobs``, ``snapshots``, ``indexes``, ``cache mounts``, ``records``, ``unfinished``."""
+    sizes = {
+        "blobs": [_size(store.blobs.path(digest)) for digest in store.blobs.list()],
+        "snapshots": [tree_size(path) for path in (store.root / "snapshots").iterdir()],
+        "indexes": [_size(path) for path in store.layers.iterdir()],
+        "cache mounts": [tree_size(path) for path in store.cache_mounts.iterdir()],
+        "records": [_size(path) for path in store.root.glob("layersmith.db*")],
+        "unfinished": [tree_size(path) for path in store.tmp.iterdir()],
+    }
+    return {kind: Usage(len(found), sum(found)) for kind, found in sizes.items()}
+
+
+def live_pins(store: Store) -> set[str]:
+    """What running processes, this one included, have pinned."""
+    pins: set[str] = set()
+    for path in _sessions(store):
+        fd = try_lock_directory(path)
+        if fd is None:
+            pins |= read_pins(path)
+        else:
+            os.close(fd)
+    return pins
+
+
+def orphans(store: Store) -> list[Path]:
+    """Directories in snapshots/ that have neither a record nor a process that fills them.
+
+    The order of looking matters: what is seen first as a directory must since have become pending or recorded.
+    """
+    found = list((store.root / "snapshots").iterdir())
+    pending = _pending_snapshots(store)
+    recorded = {snapshot.path.name for snapshot in store.snapshots.list()}
+    return [path for path in found if path.name not in pending and path.name not in recorded]
+
+
+def _pending_snapshots(store: Store) -> set[str]:
+    """Names of directories in snapshots/ that running processes fill just now."""
+    found: set[str] = set()
+    for session in _sessions(store):
+        with contextlib.suppress(FileNotFoundError):
+            found |= {path.name.removeprefix(SNAPSHOT) for path in session.glob(SNAPSHOT + "*")}
+    return found
+
+
+def _sessions(store: Store) -> list[Path]:
+    return [path for path in store.tmp.iterdir() if path.name.startswith(PREFIX)]
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.lstat().st_blocks * 512
+    except FileNotFoundError:
+        return 0
+
+
+def tree_size(root: Path) -> int:
+    """Bytes on disk of ``root`` and all below it, a file with several names counted once; no link is followed."""
+    total = _size(root)
+    seen: set[int] = set()
+    pending = [os.fspath(root)]
+    while pending:
+        try:
+            with os.scandir(pending.pop()) as entries:
+                for entry in entries:
+                    stat = entry.stat(follow_symlinks=False)
+                    if stat.st_nlink > 1 and not entry.is_dir(follow_symlinks=False):
+                        if stat.st_ino in seen:
+                            continue
+                        seen.add(stat.st_ino)
+                    total += stat.st_blocks * 512
+                    if entry.is_dir(follow_symlinks=False):
+                        pending.append(entry.path)
+        except OSError:
+            continue
+    return total

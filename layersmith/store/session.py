@@ -19,6 +19,7 @@ from layersmith.store.locks import locked, try_lock_directory
 PREFIX = "session-"
 PINS = "pins"
 SNAPSHOT = "snapshot-"
+PRUNE_LOCK = "prune.lock"
 
 
 class Session:

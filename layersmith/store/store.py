@@ -31,7 +31,7 @@ from layersmith.store.files import explained, make_directory, remove_tree, repla
 from layersmith.store.gc import DEAD, clear_session, sweep
 from layersmith.store.locks import locked
 from layersmith.store.refs import Refs
-from layersmith.store.session import Session
+from layersmith.store.session import PRUNE_LOCK, Session
 from layersmith.store.snapshots import Snapshots
 from layersmith.store.statcache import StatCache
 
@@ -63,7 +63,7 @@ class Store:
         self.tmp = root / "tmp"
         self.layers = root / "layers"
         self.cache_mounts = root / "cache"
-        self.session = Session(self.tmp, root / "locks" / "prune.lock", readonly=readonly)
+        self.session = Session(self.tmp, root / "locks" / PRUNE_LOCK, readonly=readonly)
         self.db = Database(root / "layersmith.db", readonly=readonly)
         self.blobs = Blobs(root / "blobs" / "sha256", self.session)
         self.refs = Refs(root / "index.json", root / "locks" / "index.lock", self.session)
