@@ -122,14 +122,17 @@ class AuthFile:
 
     path: Path
     document: dict[str, Any] = field(repr=False)
+    readable: bool = True
 
     @classmethod
     def read(cls, path: Path) -> AuthFile:
         """Raises TransportError unless the file holds a JSON object, is empty, or can't be read."""
         try:
             text = path.read_text(encoding="utf-8")
-        except OSError:
+        except (FileNotFoundError, NotADirectoryError):
             return cls(path, {})
+        except OSError:
+            return cls(path, {}, readable=False)
         except ValueError:
             text = "?"
         try:
@@ -175,6 +178,8 @@ class AuthFile:
 
     def write(self) -> None:
         """Replace the file at once, with mode 0600. Raises TransportError."""
+        if not self.readable:
+            raise TransportError(f"{self.path} can't be read, so it is not replaced")
         target = self.path.resolve()
         try:
             target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)

@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import re
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Generator, Mapping
 
 from layersmith.errors import TransportError
-from layersmith.transport.http import BrokenBody, Patience, Response, check, pause
+from layersmith.transport.http import BrokenBody, Response
+from layersmith.transport.patience import Patience, check, pause
 from layersmith.transport.urls import redacted
 
 PROGRESS = 1 << 16
@@ -28,7 +29,7 @@ def download(
     immutable: bool = False,
     patience: Patience,
     stop: threading.Event | None = None,
-) -> Iterator[bytes]:
+) -> Generator[bytes, None, None]:
     """The body of ``get(headers)``, which asks again from where it stopped whenever the connection breaks.
 
     ``get`` sends a GET with the headers given and raises unless it is answered with 200 or 206. With ``size``, a

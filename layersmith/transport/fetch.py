@@ -6,6 +6,7 @@ when the known one is still right.
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import tempfile
 import threading
@@ -14,12 +15,14 @@ from contextlib import suppress
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 from pathlib import Path
+from urllib.parse import unquote
 
 from layersmith.errors import NotFoundError, TransportError
 from layersmith.progress import NullProgress, Progress, Transfer
 from layersmith.transport.download import NotResumable, download
-from layersmith.transport.http import Client, Response, Trust
-from layersmith.transport.urls import redacted
+from layersmith.transport.http import Client, Response
+from layersmith.transport.tls import Trust
+from layersmith.transport.urls import redacted, split
 
 MAX_SIZE = 64 << 30
 """Bytes: past this a body is taken for endless."""
@@ -95,6 +98,7 @@ def _fetch(
     progress: Progress | None,
     stop: threading.Event | None,
 ) -> Fetched | None:
+    headers = {**_login(url), **headers}
     first = client.request("GET", url, headers={**headers, **_conditions(known)}, stop=stop)
     if first.status == 304 and known:
         first.close()
@@ -109,7 +113,8 @@ def _fetch(
         _expect_body(again)
         return again
 
-    total = int(first.headers.get("Content-Length", "0")) if first.status == 200 else 0
+    length = first.headers.get("Content-Length", "")
+    total = int(length) if length.isdigit() else 0
     if total > limit:
         first.close()
         raise TransportError(f"{redacted(url)}: {total} bytes, more than the limit of {limit}")
@@ -139,6 +144,15 @@ def _fetch(
     return Fetched(
         Path(name), done, digest, _unix_time(modified), Validators(first.headers.get("ETag", ""), modified)
     )
+
+
+def _login(url: str) -> dict[str, str]:
+    """Basic authentication by the user and password in the URL, as curl does it."""
+    parts = split(url)
+    if parts is None or parts.username is None:
+        return {}
+    pair = f"{unquote(parts.username)}:{unquote(parts.password or '')}"
+    return {"Authorization": "Basic " + base64.b64encode(pair.encode()).decode()}
 
 
 def _conditions(known: Validators | None) -> dict[str, str]:

@@ -9,22 +9,22 @@ plain http unless the host is trusted with it.
 from __future__ import annotations
 
 import os
-import random
 import ssl
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
-from email.utils import parsedate_to_datetime
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urljoin, urlsplit, urlunsplit
 
 from layersmith import __version__
-from layersmith.errors import Cancelled, TransportError
+from layersmith.errors import TransportError
 from layersmith.progress import Notice, NullProgress, Progress
+from layersmith.transport.patience import Patience, check, pause, retry_after
+from layersmith.transport.tls import Trust, causes, certificate_error, ssl_context
 from layersmith.transport.urls import origin, proxy_for, redacted, split
 
 if TYPE_CHECKING:
@@ -36,33 +36,6 @@ REDIRECTS = frozenset({301, 302, 303, 307, 308})
 PASSING = frozenset({408, 425, 429, 500, 502, 503, 504})
 """Statuses that may be gone a moment later."""
 SECRET_HEADERS = frozenset({"authorization", "cookie", "proxy-authorization"})
-
-
-@dataclass(frozen=True, slots=True)
-class Trust:
-    """How far a host is trusted: extra CAs, our certificate and key for it, and what it may do without TLS."""
-
-    ca_files: tuple[Path, ...] = ()
-    client_cert: tuple[Path, Path] | None = None
-    verify: bool = True
-    plain_http: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Patience:
-    """When to give up. Times in seconds; ``slowest`` is in bytes a second, over ``slow_window``."""
-
-    connect: float = 15
-    read: float = 60
-    attempts: int = 6
-    first_wait: float = 0.5
-    longest_wait: float = 120
-    slow_window: float = 30
-    slowest: int = 64
-
-    def backoff(self, failures: int) -> float:
-        """How long to wait after so many ``failures`` in a row: ever longer, and never in step with other clients."""
-        return min(self.first_wait * 2.0 ** (failures - 1), 30.0) * random.uniform(0.75, 1.25)
 
 
 @dataclass(slots=True)
@@ -141,7 +114,7 @@ class BrokenBody(TransportError):
 
 
 class Client:
-    """Pools of connections, one per trust and proxy. Usable from many threads; `close` it, or use it as a context.
+    """Pools of connections, for each kind of trust and proxy. Usable from many threads; `close` it, or use it as a context.
 
     ``trust`` is asked with ``host[:port]`` before anything is sent there.
     """
@@ -150,15 +123,15 @@ class Client:
         self,
         trust: Callable[[str], Trust] = lambda host: Trust(),
         *,
-        patience: Patience = Patience(),
+        patience: Patience | None = None,
         progress: Progress | None = None,
         environ: Mapping[str, str] = os.environ,
     ) -> None:
-        self.patience = patience
+        self.patience = patience or Patience()
         self._trust = trust
         self._progress = progress or NullProgress()
         self._environ = environ
-        self._pools: dict[tuple[Trust, str | None], urllib3.PoolManager] = {}
+        self._pools: dict[tuple[Trust | None, str | None], urllib3.PoolManager] = {}
         self._lock = threading.Lock()
 
     def request(
@@ -184,7 +157,7 @@ class Client:
             if response.status not in REDIRECTS or not location:
                 return response
             response.close()
-            target = urljoin(url, location)
+            target = _joined(url, location)
             if origin(target) != origin(url):
                 sent = {name: value for name, value in sent.items() if name.lower() not in SECRET_HEADERS}
             if response.status == 303 or (response.status in (301, 302) and method == "POST"):
@@ -276,10 +249,12 @@ class Client:
                 hint=f"serve it over https, or list {name} under insecure registries in the configuration",
             )
         proxy = proxy_for(url, self._environ)
+        # Loading the system's CAs takes longer than a whole request on loopback, so only TLS pays for it.
+        tls = trust if "https" in (parts.scheme, urlsplit(proxy or "").scheme) else None
         with self._lock:
-            pool = self._pools.get((trust, proxy))
+            pool = self._pools.get((tls, proxy))
             if pool is None:
-                pool = self._pools[trust, proxy] = _new_pool(trust, proxy)
+                pool = self._pools[tls, proxy] = _new_pool(tls, proxy)
             return pool
 
 
@@ -296,43 +271,30 @@ class _NoAnswer(Exception):
             self.attempts = 3  # a misspelt name or a stopped server, seldom a passing fault
         elif isinstance(error, ValueError) or "WRONG_VERSION_NUMBER" in self.message:
             self.attempts = 1  # no URL, or no TLS server
-        elif _certificate_error(error):
+        elif certificate_error(error):
             self.attempts = 1
             self.hint = "a private CA's certificate belongs into certs.d/<host>/ca.crt"
 
 
-def pause(seconds: float, stop: threading.Event | None) -> None:
-    """Sleep, but no longer than until ``stop`` is set. Raises Cancelled then."""
-    if stop is None:
-        time.sleep(seconds)
-    else:
-        stop.wait(seconds)
-    check(stop)
-
-
-def check(stop: threading.Event | None) -> None:
-    """Raise Cancelled if ``stop`` is set."""
-    if stop is not None and stop.is_set():
-        raise Cancelled("the transfer was stopped")
-
-
-def retry_after(value: str, now: float) -> float | None:
-    """Seconds from ``now`` (Unix time) that a Retry-After header asks to wait (RFC 9110 10.2.3), or None."""
-    if value.strip().isdigit():
-        return float(value)
+def _joined(url: str, location: str) -> str:
     try:
-        return max(0.0, parsedate_to_datetime(value).timestamp() - now)
+        target = urljoin(url, location)
     except ValueError:
-        return None
+        target = location
+    if split(target) is None:
+        raise TransportError(f"{redacted(url)}: redirects to a malformed URL")
+    return target
 
 
-def _new_pool(trust: Trust, proxy: str | None) -> urllib3.PoolManager:
+def _new_pool(tls: Trust | None, proxy: str | None) -> urllib3.PoolManager:
     import urllib3
 
-    if not trust.verify:
+    if tls and not tls.verify:
         # Whoever marked the host insecure is told so by us, once; urllib3 would print it at every request.
         urllib3.disable_warnings(urllib3.exceptions.InsecureRequestWarning)
-    options: dict[str, Any] = {"maxsize": 16, "blocksize": BLOCK, "ssl_context": _ssl_context(trust)}
+    options: dict[str, Any] = {"maxsize": 16, "blocksize": BLOCK}
+    if tls:
+        options["ssl_context"] = ssl_context(tls)
     if proxy is None:
         return urllib3.PoolManager(**options)
     parts = urlsplit(proxy)
@@ -346,24 +308,6 @@ def _new_pool(trust: Trust, proxy: str | None) -> urllib3.PoolManager:
     return urllib3.ProxyManager(bare, proxy_headers=login, **options)
 
 
-def _ssl_context(trust: Trust) -> ssl.SSLContext:
-    if trust.verify:
-        context = ssl.create_default_context()
-    else:
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-        context.check_hostname = False
-        context.verify_mode = ssl.CERT_NONE
-    try:
-        for path in trust.ca_files:
-            context.load_verify_locations(path)
-        if trust.client_cert:
-            context.load_cert_chain(*trust.client_cert)
-    except (OSError, ValueError) as error:
-        names = ", ".join(str(path) for path in (*trust.ca_files, *(trust.client_cert or ())))
-        raise TransportError(f"a certificate or key among {names} can't be used: {error}") from None
-    return context
-
-
 def _blocks(part: FilePart) -> Iterator[bytes]:
     with open(part.path, "rb") as file:
         file.seek(part.offset)
@@ -374,17 +318,13 @@ def _blocks(part: FilePart) -> Iterator[bytes]:
             part.on_sent(len(block))
 
 
-def _certificate_error(error: BaseException) -> ssl.SSLCertVerificationError | None:
-    return next((e for e in _causes(error) if isinstance(e, ssl.SSLCertVerificationError)), None)
-
-
 def explain(error: BaseException) -> str:
     """What went wrong below HTTP, in a few words and without any URL."""
     import urllib3.exceptions as u
 
-    if certificate := _certificate_error(error):
+    if certificate := certificate_error(error):
         return f"the certificate is not trusted: {certificate.verify_message}"
-    for cause in _causes(error):
+    for cause in causes(error):
         if isinstance(cause, u.NameResolutionError):
             return "no such host"
         if isinstance(cause, u.TimeoutError | TimeoutError):
@@ -396,12 +336,3 @@ def explain(error: BaseException) -> str:
     if isinstance(error, u.ProtocolError):
         return "the connection was closed too early"
     return type(error).__name__
-
-
-def _causes(error: BaseException) -> Iterator[BaseException]:
-    """The errors below ``error``, itself last: urllib3 hides them in arguments, causes and contexts."""
-    inner = [a for a in error.args if isinstance(a, BaseException)]
-    for below in (*inner, error.__cause__, error.__context__):
-        if below is not None:
-            yield from _causes(below)
-    yield error

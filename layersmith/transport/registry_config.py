@@ -22,7 +22,7 @@ from typing import Any
 
 from layersmith.errors import TransportError, UsageError
 from layersmith.oci.reference import DEFAULT_DOMAIN, Reference, parse_reference
-from layersmith.transport.http import Trust
+from layersmith.transport.tls import Trust
 from layersmith.transport.urls import is_loopback
 
 HUB = "registry-1.docker.io"
