@@ -100,8 +100,8 @@ def assemble(planned: Plan, solved: Solved, epoch: int | None) -> Image:
             made = max(made, solved.created[line.step])
         created = timestamp(made or time.time())
         image = image.append(layer, History(created, line.created_by, comment=COMMENT))
-    created = timestamp(made) if made or epoch is not None else planned.base.config.created
-    return image.configured(replace(planned.config, created=created or timestamp(time.time())))
+    known = timestamp(made) if made or epoch is not None else planned.base.config.created
+    return image.configured(replace(planned.config, created=known or timestamp(time.time())))
 
 
 def timestamp(seconds: float) -> str:

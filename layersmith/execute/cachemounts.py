@@ -65,15 +65,14 @@ def _hold(home: Path, sharing: str, held: ExitStack) -> int:
 
 def _create(store: Store, path: Path, mount: CacheMount, source: Tree | None) -> None:
     """Fill a directory beside its place, then rename it there: nobody ever sees half of it."""
-    with store.temporary("cache") as scratch:
-        new = scratch / "new"
-        if source is None:
-            new.mkdir()
-        else:
-            _copy(source, mount.source, new)
-        os.chown(new, mount.uid, mount.gid)
-        new.chmod(mount.mode)
-        new.rename(path)
+    new = store.temporary("cache") / "new"
+    if source is None:
+        new.mkdir()
+    else:
+        _copy(source, mount.source, new)
+    os.chown(new, mount.uid, mount.gid)
+    new.chmod(mount.mode)
+    new.rename(path)
 
 
 def _copy(tree: Tree, inside: str, new: Path) -> None:

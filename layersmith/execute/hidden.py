@@ -45,7 +45,7 @@ def _hidden(root: str, ignore: Ignore, below: str) -> tuple[list[str], bool]:
 
 def _parents(root: Path, base: Path, path: Path) -> None:
     """Make ``path`` below ``base`` with the owners and modes that it has below ``root``."""
-    if path == Path(".") or (base / path).is_dir():
+    if path == Path() or (base / path).is_dir():
         return
     _parents(root, base, path.parent)
     there, here = (root / path).lstat(), base / path

@@ -80,7 +80,7 @@ class Runner:
         op: ops.ExecOp,
         lowers: tuple[Path, ...],
         pending: Pending,
-        trees: Callable[[ops.Input], Tree],
+        trees: Mapping[ops.Input, Tree],
     ) -> None:
         """Run ``op`` on ``lowers`` (topmost first), writing to ``pending``.
 
@@ -174,7 +174,7 @@ class _Prepared:
         runner: Runner,
         op: ops.ExecOp,
         pending: Pending,
-        trees: Callable[[ops.Input], Tree],
+        trees: Mapping[ops.Input, Tree],
         exit_stack: ExitStack,
     ) -> None:
         self.runner = runner
@@ -215,7 +215,7 @@ class _Prepared:
             case ops.BindMount():
                 return [self.bind(mount)]
             case ops.CacheMount():
-                source = None if mount.input is None else self.trees(mount.input)
+                source = None if mount.input is None else self.trees[mount.input]
                 path = self.exit_stack.enter_context(cache_directory(self.runner.store, mount, source))
                 return [Bind(os.fspath(path), mount.target, readonly=mount.readonly)]
             case ops.TmpfsMount():
@@ -226,9 +226,9 @@ class _Prepared:
                 return self.ssh(mount)
 
     def bind(self, mount: ops.BindMount) -> Mount:
-        tree = self.trees(mount.input)
-        lowers = (os.fspath(tree.root),)
-        scratch = self.scratch / f"mount-{len(os.listdir(self.scratch))}"
+        tree = self.trees[mount.input]
+        lowers: tuple[str, ...] = (os.fspath(tree.root),)
+        scratch = self.scratch / f"mount-{mount.target.strip('/').replace('/', '-')}"
         if tree.ignore is not None:
             lowers = (*hiding_overlay(tree.root, tree.ignore, scratch / "hidden"), *lowers)
         if mount.readonly and len(lowers) == 1:

@@ -6,12 +6,12 @@ Mounts are made in the process's private mount namespace, so they vanish with it
 from __future__ import annotations
 
 import threading
-from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
 
 from layersmith.layer.unpack import unpack
-from layersmith.linux.overlay import Overlay, mount_overlay, unmount
+from layersmith.linux.overlay import Overlay, overlay
 from layersmith.oci.digest import ChainID
 from layersmith.solve.results import StackedLayer
 from layersmith.store import Store
@@ -20,11 +20,13 @@ from layersmith.store import Store
 class Merged:
     """Makes lowerdirs and read-only views of stacks, each once."""
 
-    def __init__(self, store: Store, directory: Path, *, xattr_namespace: str = "trusted") -> None:
+    def __init__(self, store: Store, directory: Path, *, userxattr: bool = False) -> None:
         self.store = store
-        self.xattr_namespace = xattr_namespace
+        self.userxattr = userxattr
+        self.xattr_namespace = "user" if userxattr else "trusted"
         self._directory = directory
         self._lock = threading.Lock()
+        self._mounts = ExitStack()
         self._mounted: dict[ChainID, Path] = {}
 
     def __enter__(self) -> Merged:
@@ -34,8 +36,7 @@ class Merged:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        for path in self._mounted.values():
-            unmount(path)
+        self._mounts.close()
 
     def lowerdirs(self, stack: tuple[StackedLayer, ...]) -> tuple[Path, ...]:
         """The directories of ``stack``, topmost first; unpacks what no directory holds yet."""
@@ -45,16 +46,8 @@ class Merged:
                 paths.append(stacked.directory)
                 continue
             layer = stacked.packed.result()
-            below = [s.packed for s in stack[:position]]
-            paths.append(
-                self.store.snapshots.find(layer.diff_id)
-                or unpack(
-                    self.store,
-                    layer,
-                    [future.result() for future in below],
-                    xattr_namespace=self.xattr_namespace,
-                )
-            )
+            below = [s.packed.result() for s in stack[:position]]
+            paths.append(unpack(self.store, layer, below, xattr_namespace=self.xattr_namespace))
         return tuple(reversed(paths))
 
     def view(self, stack: tuple[StackedLayer, ...], chain: ChainID) -> Path:
@@ -64,7 +57,7 @@ class Merged:
             if known is None:
                 known = self._directory / chain.rpartition(":")[2][:16]
                 known.mkdir()
-                overlay = Overlay(tuple(str(p) for p in self.lowerdirs(stack)))
-                mount_overlay(overlay, known)
+                layers = Overlay(tuple(str(p) for p in self.lowerdirs(stack)), userxattr=self.userxattr)
+                self._mounts.enter_context(overlay(layers, str(known)))
                 self._mounted[chain] = known
             return known

@@ -13,6 +13,9 @@ from pathlib import Path
 from layersmith.oci.descriptor import Layer
 from layersmith.oci.digest import ChainID, chain_id
 
+NO_FILES = ChainID("scratch")
+"""Stands for the ChainID of an empty stack, which image-spec does not define."""
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class StackedLayer:
@@ -48,7 +51,7 @@ class StepResult:
         """The layers, lowest first; waits until all are packed and raises what went wrong with any."""
         return tuple(stacked.packed.result() for stacked in self.stack)
 
-    def chain(self) -> ChainID | None:
-        """The ChainID of the files (None for no layers); waits as `layers` does."""
+    def chain(self) -> ChainID:
+        """The ChainID of the files (`NO_FILES` for no layers); waits as `layers` does."""
         diff_ids = [layer.diff_id for layer in self.layers()]
-        return chain_id(diff_ids) if diff_ids else None
+        return chain_id(diff_ids) if diff_ids else NO_FILES

@@ -72,14 +72,17 @@ class Stop:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._set = False
+        self.urgent = False
+        """A person asked: drop even what is merely being packed."""
         self._calls: dict[int, Callable[[], None]] = {}
 
     def __bool__(self) -> bool:
         return self._set
 
-    def set(self) -> None:
+    def set(self, *, urgent: bool = False) -> None:
         """Set the flag and make all calls, once."""
         with self._lock:
+            self.urgent = self.urgent or urgent
             calls = list(self._calls.values()) if not self._set else []
             self._set = True
         for call in calls:

@@ -1,46 +1,30 @@
 """SOLVE: steps to layers. In: a `Plan`, the trees of its contexts, a store. Out: `Solved`, the final image's layers.
 
-For each step: key -> hit, or execute -> diff -> layer -> commit -> record. `scheduler` says when, `keys` what makes a
-key, `merged` where a step's files can be looked at.
+`scheduler` says when a step is done, `step` how, `keys` what makes its key, `merged` where files can be looked at.
 """
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass, field
-from pathlib import Path
 
 from layersmith import ops
-from layersmith.errors import Cancelled, LayersmithError, located
-from layersmith.execute.copy import (
-    CopyInputs,
-    Remote,
-    copy_inputs,
-    copy_items,
-    destination_facts,
-    fetch_remote,
-)
-from layersmith.execute.mkdir import mkdir_items
-from layersmith.execute.run import RunSettings, Runner
+from layersmith.errors import Cancelled, located
+from layersmith.execute.run import Runner, RunSettings
 from layersmith.execute.tree import Tree
-from layersmith.layer.changes import changes
 from layersmith.layer.compress import Compression
-from layersmith.layer.entry import Item
-from layersmith.layer.pack import pack
-from layersmith.layer.unpack import lowerdirs
-from layersmith.layer.view import View
 from layersmith.linux.spawner import Spawner
 from layersmith.oci.descriptor import Layer
 from layersmith.plan import Plan, Step
-from layersmith.progress import LayerPacked, Notice, Progress, StepFinished, StepStarted
-from layersmith.solve.keys import KeyParts, recipe
+from layersmith.progress import Progress
+from layersmith.solve.keys import recipe
 from layersmith.solve.merged import Merged
 from layersmith.solve.results import StackedLayer, StepResult
 from layersmith.solve.scheduler import Stop, run_dag
-from layersmith.store import Pending, Record, Store
+from layersmith.solve.step import StepRun
+from layersmith.store import Pending, Store
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,43 +69,46 @@ class Solver:
         self.progress = progress
         self.fetch = fetch
         self.stop = Stop()
-        self._exit = ExitStack()
-        self.scratch = self._exit.enter_context(store.temporary("solve"))
-        self.merged = self._exit.enter_context(Merged(store, self.scratch / "merged"))
+        self.scratch = store.temporary("solve")
         self.runner = Runner(store, spawner, settings.run, progress, self.stop)
-        # Packs are queued in the order of the steps, and each waits only for those before it: two workers suffice
-        # to keep both reading and compressing busy, and they can't wait for each other.
-        self.packer = ThreadPoolExecutor(2, thread_name_prefix="pack")
+        self._exit = ExitStack()
         self._discard: list[Pending] = []
 
     def __enter__(self) -> Solver:
+        self.merged = self._exit.enter_context(
+            Merged(self.store, self.scratch / "merged", userxattr=self.settings.run.userxattr)
+        )
+        # Packs are queued in the order of the steps, and each waits only for those before it: two workers suffice
+        # to keep both reading and compressing busy, and they can't wait for each other.
+        self.packer = ThreadPoolExecutor(2, thread_name_prefix="pack")
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.packer.shutdown(wait=True, cancel_futures=bool(self.stop))
+        self.packer.shutdown(wait=True, cancel_futures=self.stop.urgent)
         for pending in self._discard:
             self.store.snapshots.discard(pending)
         self._exit.close()
 
     def solve(self) -> Solved:
         """Do all steps. Raises the first failure, with its place, once everything that ran has stopped."""
-        results = run_dag(
-            [step.needs for step in self.plan.steps],
-            self._step,
-            jobs=self.settings.jobs,
-            keep_going=self.settings.keep_going,
-            on_failure=self.stop.set,
-        )
-        layers, created = {}, {}
-        for index, step in enumerate(self.plan.steps):
-            if step.parent is not None:
-                result = results[index]
-                with located(step.span):
+        try:
+            results = run_dag(
+                [step.needs for step in self.plan.steps],
+                self._step,
+                jobs=self.settings.jobs,
+                keep_going=self.settings.keep_going,
+                on_failure=self.stop.set,
+            )
+            layers, created = {}, {}
+            for index, step in enumerate(self.plan.steps):
+                if step.parent is not None:
+                    result = results[index]
                     layers[index] = result.stack[-1].packed.result()
-                created[index] = result.created[-1]
+                    created[index] = result.created[-1]
+        except (KeyboardInterrupt, Cancelled):
+            self.stop.set(urgent=True)
+            raise
         return Solved(layers, created)
-
-    # One step
 
     def _step(self, index: int, results: dict[int, StepResult]) -> StepResult:
         if self.stop:
@@ -132,9 +119,10 @@ class Solver:
             stack = tuple(StackedLayer.of(layer) for layer in layers)
             return StepResult(stack, recipe(step.op, "", (), None), (0.0,) * len(stack))
         with located(step.span):
-            return _StepRun(self, index, step, results).result()
+            return StepRun(self, index, step, results).result()
 
     def no_cache(self, step: Step) -> bool:
+        """Whether ``step`` is to run whatever the cache has."""
         return self.settings.no_cache or step.no_cache
 
     def discard_later(self, pending: Pending) -> None:

@@ -91,19 +91,16 @@ class StepRun:
 
     def lookup(self) -> Record | None:
         """The record of an earlier run with the same key, if its layer is still there."""
-        if not self.store.cache.knows(ops.digest(self.op)):
+        if self.store.cache.nearest(ops.digest(self.op)) is None:
             # Nothing to be had; asking for a key would wait for the parent's layer to be packed.
             return None
         record = self.store.cache.get(self.exact_key.key())
         if record is None and self.inputs:
             # The files came about in another way: their content decides.
             record = self.store.cache.get(self.content_key.key())
-            if record is not None and self.usable(record):
+            if record is not None:
                 self.store.cache.put(self.exact_key.key(), record)
-        return record if record is not None and self.usable(record) else None
-
-    def usable(self, record: Record) -> bool:
-        return self.store.blobs.has(record.layer.descriptor.digest)
+        return record
 
     @cached_property
     def below(self) -> str:
@@ -111,7 +108,7 @@ class StepRun:
         if isinstance(self.op, ops.CopyOp) and self.op.link:
             with self.view() as view:
                 return repr(destination_facts(self.op, view))
-        return self.parent.chain() or ""
+        return self.parent.chain()
 
     @cached_property
     def exact_key(self) -> KeyParts:
@@ -119,7 +116,7 @@ class StepRun:
         if not self.inputs:
             return self.content_key
         pairs = tuple(
-            (f"from {position}", result.chain() or "") for position, result in enumerate(self.inputs.values())
+            (f"from {position}", result.chain()) for position, result in enumerate(self.inputs.values())
         )
         return KeyParts(self.op, self.below, pairs, self.epoch)
 
@@ -144,7 +141,7 @@ class StepRun:
         return ()
 
     def digested(self, op: ops.CopyOp, remote: Remote | None = None) -> CopyInputs:
-        return copy_inputs(op, self.trees, remote or {}, stats=self.solver.stats)
+        return copy_inputs(op, self.trees, remote or {}, stats=self.store.statcache)
 
     @cached_property
     def remote(self) -> Remote:
@@ -159,7 +156,7 @@ class StepRun:
     @cached_property
     def trees(self) -> dict[ops.Input, Tree]:
         """The files of every input, as directories."""
-        trees: dict[ops.Input, Tree] = dict(self.solver.contexts)
+        trees: dict[ops.Input, Tree] = dict(self.solver.contexts.items())
         for given, result in self.inputs.items():
             stage = self.solver.plan.steps[given.step]
             label = f"stage {stage.stage}" if stage.stage else stage.name.removeprefix("FROM ")
@@ -173,6 +170,7 @@ class StepRun:
 
     def hit(self, record: Record) -> StepResult:
         self.finished("cached")
+        assert record.layer is not None, "every step but FROM makes a layer"
         return self.on_top(StackedLayer.of(record.layer), record.created)
 
     def on_top(self, stacked: StackedLayer, created: float) -> StepResult:
@@ -260,7 +258,7 @@ class StepRun:
         for parts in {self.exact_key, self.content_key} if self.content_known else {self.exact_key}:
             self.store.cache.put(
                 parts.key(),
-                Record(layer, ops.digest(self.op), parts.describe(), now, self.step.name),
+                Record(layer, parts.describe(), step=ops.digest(self.op), created=now),
             )
         self.claim.close()
 

@@ -25,7 +25,7 @@ class Record:
     """What a step with some key gave: ``layer`` (None if it changed no file).
 
     ``inputs`` is what went into the key (JSON values); ``step`` names the step across edits of its inputs, for
-    `Cache.nearest`; ``created`` is in seconds since the epoch, set when it is put.
+    `Cache.nearest`; ``created`` is in seconds since the epoch; 0 becomes the time at which it is put.
     """
 
     layer: Layer | None
@@ -66,7 +66,7 @@ class Cache:
                 None if layer is None else layer.diff_id,
                 None if layer is None else canonical(layer.descriptor.to_json()).decode(),
                 canonical(dict(record.inputs)).decode(),
-                now,
+                record.created or now,
                 now,
             ),
         )

@@ -1,0 +1,63 @@
+"""Where a command's images come from: the registries, and ``docker-image://`` and ``oci-layout://`` contexts."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from layersmith.errors import UsageError
+
+if TYPE_CHECKING:
+    from layersmith.bases import Pull
+    from layersmith.image import Image
+    from layersmith.oci.descriptor import Descriptor
+    from layersmith.oci.platform import Platform
+    from layersmith.progress import Progress
+    from layersmith.store import Store
+    from layersmith.transport.fetch import Fetched
+
+
+def puller(store: Store, progress: Progress) -> Pull:
+    """Fetches images by name; HTTP is loaded with the first one."""
+
+    def pull(name: str, platform: Platform) -> Descriptor:
+        from layersmith.transport.registry import Registry
+
+        with Registry(progress=progress) as registry:
+            reference = registry.config.reference(name)
+            descriptor = registry.pull(store, reference, platform=platform)
+        if reference.tag is not None:
+            store.refs.set(reference.with_tag(reference.tag).familiar(), descriptor)
+        return descriptor
+
+    return pull
+
+
+def fetch(url: str, directory: Path, **options: Any) -> Fetched | None:
+    """`transport.fetch.fetch`, loaded with the first URL."""
+    from layersmith.transport import fetch as transport
+
+    return transport.fetch(url, directory, **options)
+
+
+def named_image(store: Store, value: str, pull: Pull) -> Callable[[Platform], Image]:
+    """The image that ``--build-context NAME=value`` names, read when it is asked for."""
+    from layersmith.bases import StoreBases
+    from layersmith.image import Image
+
+    scheme, _, rest = value.partition("://")
+    if scheme == "docker-image":
+        return lambda platform: StoreBases(store, pull, {}).image(rest, platform)
+    if scheme == "oci-layout":
+
+        def load(platform: Platform) -> Image:
+            from layersmith.transport import load
+
+            return Image.read(store, load(store, Path(rest)), platform)
+
+        return load
+    raise UsageError(
+        f"--build-context {value!r}: unknown scheme",
+        hint="give a directory, docker-image://NAME or oci-layout://DIR",
+    )
