@@ -4,27 +4,17 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
-import re
 import sys
 from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from layersmith.errors import UsageError
-
 if TYPE_CHECKING:
     from layersmith.bases import StoreBases
-    from layersmith.build import BuildRequest, Built
-    from layersmith.context import Context
-    from layersmith.linux.userns import Isolation
-    from layersmith.plan import PlanOptions
+    from layersmith.build import Built
     from layersmith.progress import Progress
-    from layersmith.solve import Settings
     from layersmith.store import Store
-
-BUILDFILES = ("Buildfile", "Dockerfile", "dockerfile", "Containerfile")
 
 BUILD_EXAMPLES = """\
 examples:
@@ -106,13 +96,14 @@ def build(args: argparse.Namespace) -> int:
         _end_on_signals()
         from layersmith.build import build as build_image
         from layersmith.cli.progress import PlainProgress, QuietProgress
+        from layersmith.cli.request import build_request
         from layersmith.cli.sources import fetch
         from layersmith.store import Store
 
         progress: Progress = QuietProgress() if args.quiet or args.progress == "quiet" else PlainProgress()
         outputs = _outputs(args)
         store = stack.enter_context(Store.open(_path(args.root)))
-        request, named = _request(args, isolation, store)
+        request, named = build_request(args, isolation, store)
         built = build_image(
             store,
             request,
@@ -140,205 +131,6 @@ def _end_on_signals() -> None:
 
 def _path(text: str | None) -> Path | None:
     return None if text is None else Path(text)
-
-
-# What to build
-
-
-def _request(
-    args: argparse.Namespace, isolation: Isolation, store: Store
-) -> tuple[BuildRequest, dict[str, str]]:
-    """The request, and those ``--build-context`` that are images."""
-    from layersmith.build import BuildRequest
-    from layersmith.context import Context
-
-    root, buildfile = _main_context(args, store)
-    if args.file == "-":
-        text, name = sys.stdin.buffer.read(), "<stdin>"
-    else:
-        try:
-            text, name = buildfile.read_bytes(), _display(buildfile)
-        except OSError as error:
-            raise UsageError(f"can't read {buildfile}: {error.strerror}") from None
-    contexts: dict[str, Context] = {"main": Context.open(root, buildfile=buildfile)}
-    images = {}
-    for text_ in args.build_context:
-        label, separator, value = text_.partition("=")
-        if not separator or not label:
-            raise UsageError(
-                f"invalid --build-context {text_!r}", hint="write NAME=DIRECTORY or NAME=docker-image://…"
-            )
-        if "://" in value:
-            images[label.lower()] = value
-        else:
-            contexts[label.lower()] = Context.open(Path(value), label=f"context {label}")
-    request = BuildRequest(
-        text, name, contexts, _plan_options(args), _settings(args, isolation), tuple(args.tag)
-    )
-    return request, images
-
-
-def _main_context(args: argparse.Namespace, store: Store) -> tuple[Path, Path]:
-    """The context's directory, and the Buildfile's path."""
-    from layersmith.execute.contexts import context_from_stream, context_from_url, is_remote
-
-    where = args.context
-    if where == "-":
-        root = context_from_stream(sys.stdin.buffer, store.temporary("context")).root
-    elif is_remote(where):
-        from layersmith.cli.sources import fetch
-
-        root = context_from_url(where, store.temporary("context"), fetch=fetch).root
-    else:
-        path = Path(where)
-        if path.is_file():
-            return path.parent, Path(args.file) if args.file else path
-        root = path
-    if args.file:
-        given = Path(args.file)
-        # As docker does it: relative to where one stands, else to the context.
-        return root, given if given.exists() or not (root / given).exists() else root / given
-    if not root.is_dir():
-        raise UsageError(
-            f"{where} is neither a Buildfile nor a directory", hint="name the context's directory"
-        )
-    for name in BUILDFILES:
-        if (root / name).is_file():
-            return root, root / name
-    raise UsageError(
-        f"there is no Buildfile in {root}",
-        hint=f"looked for {', '.join(BUILDFILES)}; name another one with -f",
-    )
-
-
-def _display(path: Path) -> str:
-    """How messages call the Buildfile: short where it is below the current directory."""
-    try:
-        return str(path.resolve().relative_to(Path.cwd()))
-    except ValueError:
-        return str(path)
-
-
-def _plan_options(args: argparse.Namespace) -> PlanOptions:
-    from layersmith.oci.platform import native, parse_platform
-    from layersmith.plan import PlanOptions
-
-    build_args = {}
-    for text in args.build_arg:
-        name, separator, value = text.partition("=")
-        if separator:
-            build_args[name] = value
-        elif name in os.environ:
-            build_args[name] = os.environ[name]
-    allowed = {word for text in args.allow for word in text.split(",")}
-    unknown = allowed - {"security.insecure", "network.host"}
-    if unknown:
-        raise UsageError(
-            f"unknown entitlement {', '.join(sorted(unknown))}",
-            hint="there are security.insecure and network.host",
-        )
-    if args.network not in ("default", "none", "host"):
-        raise UsageError(f"unknown network {args.network!r}", hint="the networks are default, none and host")
-    return PlanOptions(
-        target=args.target,
-        build_args=build_args,
-        labels=tuple(_pair(text, "--label") for text in args.label),
-        platform=parse_platform(args.platform) if args.platform else native(),
-        network=args.network,
-        hosts=tuple(_pair(re.sub("[:=]", "=", text, count=1), "--add-host") for text in args.add_host),
-        shm_size=_size(args.shm_size),
-        ulimits=tuple(args.ulimit),
-        hostname=build_args.get("BUILDKIT_SANDBOX_HOSTNAME", ""),
-        insecure="security.insecure" in allowed,
-        no_cache_stages=tuple(name for text in args.no_cache_filter for name in text.split(",")),
-    )
-
-
-def _pair(text: str, flag: str) -> tuple[str, str]:
-    name, separator, value = text.partition("=")
-    if not name or (flag == "--add-host" and not separator):
-        raise UsageError(f"invalid {flag} {text!r}", hint=f"write {flag} NAME=VALUE")
-    return name, value
-
-
-def _size(text: str) -> int:
-    """``64m`` in bytes: docker's binary units."""
-    match = re.fullmatch(r"(\d+)([bkmgt]?)b?", text.strip().lower())
-    if not match:
-        raise UsageError(f"invalid size {text!r}", hint="write a number with b, k, m or g: 64m")
-    return int(match[1]) << ("bkmgt".index(match[2] or "b") * 10)
-
-
-def _settings(args: argparse.Namespace, isolation: Isolation) -> Settings:
-    from layersmith.execute.run import RunSettings
-    from layersmith.layer.compress import parse_compression
-    from layersmith.solve import Settings
-
-    return Settings(
-        jobs=max(1, args.jobs),
-        no_cache=args.no_cache,
-        keep_going=args.keep_going,
-        epoch=_epoch(args),
-        compression=parse_compression(args.compression),
-        run=RunSettings(
-            secrets=dict(_secret(text) for text in args.secret),
-            ssh=dict(_ssh(text) for text in args.ssh),
-            hosts=tuple(_pair(re.sub("[:=]", "=", text, count=1), "--add-host") for text in args.add_host),
-            dns=tuple(args.dns),
-            userxattr=isolation.userxattr,
-            no_new_privileges=isolation.rootless,
-        ),
-    )
-
-
-def _epoch(args: argparse.Namespace) -> int | None:
-    for text in args.build_arg:
-        if text.startswith("SOURCE_DATE_EPOCH="):
-            return _seconds(text.partition("=")[2])
-    text = args.source_date_epoch or os.environ.get("SOURCE_DATE_EPOCH", "")
-    return _seconds(text) if text else None
-
-
-def _seconds(text: str) -> int:
-    try:
-        return int(text)
-    except ValueError:
-        raise UsageError(
-            f"invalid SOURCE_DATE_EPOCH {text!r}", hint="it is a number of seconds since 1970"
-        ) from None
-
-
-def _secret(text: str) -> tuple[str, Callable[[], bytes]]:
-    fields = dict(part.partition("=")[::2] for part in text.split(","))
-    name = fields.get("id") or ""
-    if not name:
-        raise UsageError(
-            f"--secret {text!r} has no id", hint="write --secret id=NAME,src=FILE or id=NAME,env=VARIABLE"
-        )
-    variable = fields.get("env")
-    source = fields.get("src") or fields.get("source")
-    if source is None and variable is None and name in os.environ:
-        variable = name
-
-    def read() -> bytes:
-        if source is None and variable is not None:
-            if variable not in os.environ:
-                raise UsageError(f"secret {name}: the environment has no {variable}")
-            return os.fsencode(os.environ[variable])
-        try:
-            return Path(source or name).read_bytes()
-        except OSError as error:
-            raise UsageError(f"secret {name}: can't read {source or name}: {error.strerror}") from None
-
-    return name, read
-
-
-def _ssh(text: str) -> tuple[str, Path]:
-    name, _, socket = text.partition("=")
-    path = socket or os.environ.get("SSH_AUTH_SOCK", "")
-    if not path:
-        raise UsageError(f"--ssh {name}: no agent", hint="start ssh-agent, or write --ssh ID=SOCKET")
-    return name, Path(path)
 
 
 # Where images come from and go to

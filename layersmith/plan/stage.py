@@ -6,29 +6,24 @@ sees the environment as it was before it. Behaviour: BuildKit's frontend/dockerf
 
 from __future__ import annotations
 
-import posixpath
-from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from layersmith import ops
-from layersmith.buildfile import mounts, parser, words
+from layersmith.buildfile import parser, words
 from layersmith.buildfile.instructions import (
     Add,
     Arg,
     Cmd,
-    Command,
     Copy,
     Entrypoint,
     Env,
     Expose,
     Healthcheck,
-    Heredoc,
     Include,
     Instruction,
     Label,
     Maintainer,
-    MountFlag,
     Onbuild,
     Run,
     Shell,
@@ -43,16 +38,14 @@ from layersmith.image import Image
 from layersmith.oci.config import Healthcheck as HealthcheckConfig
 from layersmith.oci.config import ImageConfig
 from layersmith.oci.platform import Platform
-from layersmith.oci.process import Process
-from layersmith.plan import values
-from layersmith.plan.arguments import NOT_IN_ENVIRONMENT, passed_proxies
-from layersmith.plan.model import PlanHistory, Step
+from layersmith.plan import lower, values
+from layersmith.plan.arguments import NOT_IN_ENVIRONMENT
+from layersmith.plan.model import PlanHistory, PlanOptions, Step
 
 if TYPE_CHECKING:
     from layersmith.plan.planner import Planner
 
 DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
-DEFAULT_SHELL = ("/bin/sh", "-c")
 
 
 @dataclass(slots=True)
@@ -124,12 +117,19 @@ class _Fold:
 
     # Words
 
-    def expand(self, text: str) -> str:
-        return self._expanded(words.expand, text)
+    @property
+    def options(self) -> PlanOptions:
+        return self.planner.options
 
-    def _expanded(self, expand: Callable[..., str], text: str) -> str:
+    def expand(self, text: str) -> str:
         unset: set[str] = set()
-        result = expand(text, self.env, escape=self.planner.escape, unset=unset)
+        result = words.expand(text, self.env, escape=self.planner.escape, unset=unset)
+        self.warn_unset(unset)
+        return result
+
+    def expand_heredoc(self, body: str) -> str:
+        unset: set[str] = set()
+        result = words.expand_heredoc(body, self.env, unset=unset)
         self.warn_unset(unset)
         return result
 
@@ -147,9 +147,11 @@ class _Fold:
                 case Run():
                     self.run(instruction)
                 case Copy():
-                    self.copy(instruction)
+                    self.layer(
+                        lower.copy_op(self, instruction), instruction, f"{instruction.text} # buildkit"
+                    )
                 case Add():
-                    self.add(instruction)
+                    self.layer(lower.add_op(self, instruction), instruction, f"{instruction.text} # buildkit")
                 case Workdir():
                     self.workdir(instruction)
                 case Env():
@@ -165,7 +167,7 @@ class _Fold:
                     self.cmd_here = True
                     self.configure(
                         instruction,
-                        cmd=self.argv(instruction.command),
+                        cmd=lower.argv(self, instruction.command),
                         args_escaped=instruction.command.shell,
                     )
                 case Entrypoint():
@@ -224,10 +226,6 @@ class _Fold:
         self.step = self.planner.add(step)
         self.note(created_by, self.step)
 
-    def argv(self, command: Command) -> tuple[str, ...]:
-        """The command's argv: the shell form is handed to the stage's SHELL."""
-        return (*(self.config.shell or DEFAULT_SHELL), *command.args) if command.shell else command.args
-
     # Config
 
     def set_env(self, instruction: Env) -> None:
@@ -257,7 +255,7 @@ class _Fold:
     def entrypoint(self, instruction: Entrypoint) -> None:
         if not self.cmd_here:
             self.config = replace(self.config, cmd=None)
-        self.configure(instruction, entrypoint=self.argv(instruction.command) or None)
+        self.configure(instruction, entrypoint=lower.argv(self, instruction.command) or None)
 
     def expose(self, instruction: Expose) -> None:
         found = set(self.config.exposed_ports)
@@ -319,134 +317,14 @@ class _Fold:
             self.layer(ops.MkdirOp(path, self.config.user), instruction, f"WORKDIR {path}")
 
     def run(self, instruction: Run) -> None:
-        args, scripts = self.command(instruction.command)
-        if instruction.security == "insecure" and not self.planner.options.insecure:
-            raise PlanError(
-                "security.insecure is not allowed", hint="give --allow security.insecure to the build"
-            )
-        options = self.planner.options
-        op = ops.ExecOp(
-            Process(args, tuple(self.env.items()), self.config.working_dir or "/", self.config.user),
-            mounts=tuple(self.mount(flag, n) for n, flag in enumerate(instruction.mounts)),
-            scripts=scripts,
-            network=instruction.network or options.network,
-            security=instruction.security or "sandbox",
-            hostname=options.hostname,
-            hosts=tuple(name for name, _ in options.hosts),
-            shm_size=options.shm_size,
-            ulimits=options.ulimits,
-            no_cache=instruction.no_cache,
-            retry=instruction.retry,
-            timeout=instruction.timeout,
-            passed_env=passed_proxies(options.build_args, self.env),
-        )
+        op = lower.exec_op(self, instruction)
         shown = [f"{name}={value}" for name, value in self.arguments if value is not None]
         prefix = f"|{len(shown)} {' '.join(shown)} " if shown else ""
-        self.layer(op, instruction, f"RUN {prefix}{' '.join(args)} # buildkit", no_cache=instruction.no_cache)
-
-    def command(self, command: Command) -> tuple[tuple[str, ...], tuple[ops.ScriptFile, ...]]:
-        """The argv of RUN, and the heredoc that is a script of its own (``#!``), if there is one."""
-        if command.script is not None and command.script.body.startswith("#!"):
-            script = ops.ScriptFile(f"/dev/pipes/{command.script.name}", _bytes(command.script.body))
-            return (*(self.config.shell or DEFAULT_SHELL), script.path), (script,)
-        return self.argv(command), ()
-
-    def mount(self, flag: MountFlag, number: int) -> ops.Mount:
-        mount = mounts.resolve(flag, self.expand, self.config.working_dir or "/")
-        match mount:
-            case mounts.Bind():
-                return ops.BindMount(mount.target, self.input(mount.from_), mount.source, mount.readonly)
-            case mounts.Cache():
-                return ops.CacheMount(
-                    mount.target,
-                    self._cache_id(mount.id),
-                    mount.sharing,
-                    None if mount.from_ is None else self.input(mount.from_),
-                    mount.source,
-                    mount.readonly,
-                    mount.uid,
-                    mount.gid,
-                    mount.mode,
-                )
-            case mounts.Tmpfs():
-                return ops.TmpfsMount(mount.target, mount.size)
-            case mounts.Secret():
-                return ops.SecretMount(
-                    mount.id, mount.target, mount.env, mount.required, mount.uid, mount.gid, mount.mode
-                )
-            case mounts.Ssh():
-                target = mount.target or f"/run/buildkit/ssh_agent.{number}"
-                return ops.SshMount(mount.id, target, mount.required, mount.uid, mount.gid, mount.mode)
-
-    def _cache_id(self, name: str) -> str:
-        namespace = self.planner.options.build_args.get("BUILDKIT_CACHE_MOUNT_NS", "")
-        return f"{namespace}/{name}" if namespace else name
+        created_by = f"RUN {prefix}{' '.join(op.process.args)} # buildkit"
+        self.layer(op, instruction, created_by, no_cache=instruction.no_cache)
 
     def input(self, name: str | None) -> ops.Input:
+        """What ``--from=name`` means here; None is the build context."""
         if name is None:
             return ops.ContextInput()
         return self.planner.input(name, current=self.index, platform=self.start.platform, span=self.span)
-
-    def copy(self, instruction: Copy) -> None:
-        from_ = None if instruction.from_ is None else self.expand(instruction.from_)
-        if from_ == "":
-            raise PlanError(f"--from={instruction.from_} is empty")
-        source = self.input(from_)
-        paths = [ops.PathSource(self.expand(s), source) for s in instruction.sources]
-        op = ops.CopyOp(
-            (*paths, *self.inline(instruction.heredocs)),
-            self.destination(instruction.dest),
-            chown=self.optional(instruction.chown),
-            chmod=self.optional(instruction.chmod),
-            link=instruction.link,
-            parents=instruction.parents,
-            excludes=tuple(self.expand(e) for e in instruction.excludes),
-        )
-        self.layer(op, instruction, f"{instruction.text} # buildkit")
-
-    def add(self, instruction: Add) -> None:
-        checksum = self.optional(instruction.checksum)
-        keep_git_dir = bool(instruction.keep_git_dir)
-        sources = [self.add_source(self.expand(s), checksum, keep_git_dir) for s in instruction.sources]
-        if checksum is not None and (len(sources) != 1 or isinstance(sources[0], ops.PathSource)):
-            raise PlanError("checksum can only be given for one HTTP(S) or git source")
-        op = ops.CopyOp(
-            (*sources, *self.inline(instruction.heredocs)),
-            self.destination(instruction.dest),
-            chown=self.optional(instruction.chown),
-            chmod=self.optional(instruction.chmod),
-            link=instruction.link,
-            excludes=tuple(self.expand(e) for e in instruction.excludes),
-            add=True,
-            unpack=instruction.unpack,
-        )
-        self.layer(op, instruction, f"{instruction.text} # buildkit")
-
-    @staticmethod
-    def add_source(source: str, checksum: str | None, keep_git_dir: bool) -> ops.CopySource:  # noqa: FBT001
-        if values.is_git(source):
-            return ops.GitSource(source, checksum, keep_git_dir)
-        if values.is_url(source):
-            return ops.HttpSource(source, checksum)
-        return ops.PathSource(source, ops.ContextInput())
-
-    def inline(self, heredocs: Iterable[Heredoc]) -> list[ops.InlineSource]:
-        sources = []
-        for heredoc in heredocs:
-            unset: set[str] = set()
-            body = heredoc.body
-            if heredoc.expand:
-                body = words.expand_heredoc(body, self.env, unset=unset)
-            self.warn_unset(unset)
-            sources.append(ops.InlineSource(posixpath.basename(heredoc.name), _bytes(body)))
-        return sources
-
-    def destination(self, dest: str) -> str:
-        return values.destination(self.config.working_dir, self.expand(dest))
-
-    def optional(self, text: str | None) -> str | None:
-        return None if text is None else self.expand(text)
-
-
-def _bytes(text: str) -> bytes:
-    return text.encode("utf-8", "surrogateescape")
