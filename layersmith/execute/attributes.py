@@ -17,42 +17,46 @@ _SHIFT = {"u": 6, "g": 3, "o": 0}
 
 @dataclass(frozen=True, slots=True)
 class Chmod:
-    """``apply`` gives a file's new permission bits; ``parents`` is the mode of directories made on the way."""
+    """A ``--chmod``: an ``octal`` mode, else symbolic ``actions`` of (who, operator, what) in their order."""
 
-    apply: Callable[[int, bool], int]
-    parents: int = 0o755
+    octal: int | None
+    actions: tuple[tuple[str, str, str], ...] = ()
+
+    @property
+    def parents(self) -> int:
+        """The mode of directories that are made on the way: an octal one is put on them too (BuildKit), else 0755."""
+        return 0o755 if self.octal is None else self.octal
+
+    def __call__(self, mode: int, *, is_dir: bool) -> int:
+        """The new permission bits of a file that has ``mode``."""
+        if self.octal is not None:
+            return self.octal
+        for who, operator, what in self.actions:
+            mode = _change(mode, who, operator, what, is_dir=is_dir)
+        return mode
 
 
 def parse_chmod(text: str) -> Chmod:
     """``755``, ``u=rwX,go=rX``: octal up to 07777, or symbolic as chmod(1) reads it with a umask of 0.
 
-    An octal mode is put on created parent directories too (BuildKit); a symbolic one leaves them 0755.
-
     Raises:
         CopyError: neither.
     """
     if re.fullmatch(r"[0-7]+", text) and int(text, 8) <= 0o7777:
-        mode = int(text, 8)
-        return Chmod(lambda _mode, _is_dir: mode, mode)
+        return Chmod(int(text, 8))
     clauses = [_CLAUSE.fullmatch(clause) for clause in text.split(",")]
     if not text or any(clause is None for clause in clauses):
         raise CopyError(
             f'--chmod="{text}" is not a mode',
             hint="write an octal number up to 7777, or a symbolic mode such as u=rwX,go=rX",
         )
-    actions = [
+    actions = tuple(
         (match[1].replace("a", "ugo") or "ugo", operator, what)
         for match in clauses
         if match is not None
         for operator, what in _ACTION.findall(match[2])
-    ]
-
-    def apply(mode: int, is_dir: bool) -> int:  # noqa: FBT001  (Chmod.apply is a plain function of two)
-        for who, operator, what in actions:
-            mode = _change(mode, who, operator, what, is_dir=is_dir)
-        return mode
-
-    return Chmod(apply)
+    )
+    return Chmod(None, actions)
 
 
 def _change(mode: int, who: str, operator: str, what: str, *, is_dir: bool) -> int:
@@ -98,7 +102,7 @@ def parse_owner(text: str, read: Callable[[bytes], bytes], *, flag: str = "--cho
 
 def has_names(text: str) -> bool:
     """Whether ``user[:group]`` needs /etc/passwd or /etc/group."""
-    return any(part and not part.isascii() or not part.isdigit() for part in text.split(":", 1) if part)
+    return any(not (part.isascii() and part.isdigit()) for part in text.split(":", 1) if part)
 
 
 def _user(name: str, read: Callable[[bytes], bytes], flag: str) -> tuple[int, int]:

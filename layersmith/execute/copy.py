@@ -11,89 +11,138 @@ comes from the View of the layers below. Order of use::
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from contextlib import ExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from layersmith.execute.archive import ArchiveSource, open_archive
+from layersmith.execute.attributes import parse_chmod, parse_owner
+from layersmith.execute.destination import Below, Destination, locate
+from layersmith.execute.digest import CopyInputs, digest_inputs
+from layersmith.execute.merge import Merge
+from layersmith.execute.remote import fetch_remote
+from layersmith.execute.selection import Fetched, Inline, Remote, Selected, select
+from layersmith.execute.source import Contributor, FileSource, InlineFile, Looks
 from layersmith.execute.tree import Tree
-from layersmith.ops import CopyOp, GitSource, HttpSource, Input
+from layersmith.ops import CopyOp, Input
 
 if TYPE_CHECKING:
     from layersmith.layer.entry import Item
-    from layersmith.layer.view import View
     from layersmith.store.statcache import StatCache
 
-
-@dataclass(frozen=True, slots=True)
-class Fetched:
-    """A remote source on disk: ``tree`` holds it, ``path`` is what to copy of it, ``identity`` enters the key."""
-
-    tree: Tree
-    path: str
-    identity: str
-
-
-Remote = Mapping[HttpSource | GitSource, Fetched]
-
-
-@dataclass(frozen=True, slots=True)
-class CopyInputs:
-    """What a copy takes from its sources: ``digest`` over all of it, and (path, digest) pairs for ``explain``.
-
-    Modes, sizes, owners (where they survive), link targets, xattrs and bodies enter; times never do.
-    """
-
-    digest: str
-    paths: tuple[tuple[str, str], ...]
-
-
-def fetch_remote(
-    op: CopyOp, *, fetch: Callable[..., Any], scratch: Path, warn: Callable[[str], None] = lambda _: None
-) -> Remote:
-    """Download the op's URLs and clone its git repositories into ``scratch``; ``{}`` if it has none.
-
-    Raises:
-        CopyError: a download or clone failed, or ``--checksum`` does not match.
-    """
-    raise NotImplementedError
+__all__ = [
+    "CopyInputs",
+    "Fetched",
+    "Remote",
+    "copy_inputs",
+    "copy_items",
+    "destination_facts",
+    "fetch_remote",
+]
 
 
 def copy_inputs(
-    op: CopyOp, trees: Mapping[Input, Tree], remote: Remote = {}, *, stats: StatCache | None = None
+    op: CopyOp, trees: Mapping[Input, Tree], remote: Remote | None = None, *, stats: StatCache | None = None
 ) -> CopyInputs:
     """Digest what ``op`` would copy: only what survives ignore rules, excludes and wildcards.
 
     Raises:
-        CopyError: a literal source is missing.
+        CopyError: a literal source is missing, or something can't be read.
     """
-    raise NotImplementedError
+    own_mode = op.chmod is None or not op.chmod.isdigit()
+    with select(op, trees, remote or {}) as chosen:
+        return digest_inputs(chosen, owner=op.chown is None, mode=own_mode, stats=stats)
 
 
-def destination_facts(op: CopyOp, dest: View) -> tuple[tuple[str, str], ...]:
-    """What ``copy_items`` would take from the layers below, as (what, value): resolved destination, the attributes of
-    the directories that lead to it, the ids of names in ``--chown``.
+def destination_facts(op: CopyOp, dest: Below) -> tuple[tuple[str, str], ...]:
+    """What ``copy_items`` would take from the layers below, as (what, value): the resolved destination, the attributes
+    of the directories that lead to it, the ids of names in ``--chown``.
 
     With ``--link`` this goes into the cache key in place of the parent step: the layer depends on nothing else of it.
+    Times are left out, as everywhere in a key.
+
+    Raises:
+        CopyError: the destination can't be, or a name is unknown.
     """
-    raise NotImplementedError
+    facts = locate(op.dest, dest).facts()
+    if op.chown is not None:
+        facts += (("owner", "{}:{}".format(*parse_owner(op.chown, dest.read))),)
+    if op.parents or any(pattern.strip().startswith("!") for pattern in op.excludes):
+        # then directories that exist below the destination keep their attributes too
+        facts += locate(op.dest, dest).facts_below()
+    return facts
 
 
 def copy_items(
     op: CopyOp,
     trees: Mapping[Input, Tree],
     remote: Remote,
-    dest: View,
+    dest: Below,
     *,
     now: int,
     warn: Callable[[str], None] = lambda _: None,
+    scratch: Path | None = None,
 ) -> Iterator[Item]:
     """The layer of ``op`` on top of ``dest``, parents before children, sorted.
 
     ``now`` (seconds) is the mtime of directories that the copy itself creates. ``warn`` gets one line for a wildcard
-    that matches nothing.
+    that matches nothing. ``scratch`` is where an archive's bodies may lie for the time being.
 
     Raises:
         CopyError: a missing source, a type conflict, an unknown name in ``--chown``, a bad ``--chmod``.
         HostileInputError: an archive that breaks the limits.
     """
-    raise NotImplementedError
+    owner = parse_owner(op.chown, dest.read) if op.chown is not None else None
+    looks = Looks(owner, parse_chmod(op.chmod) if op.chmod is not None else None, now)
+    destination = locate(op.dest, dest)
+    with ExitStack() as stack:
+        chosen = stack.enter_context(select(op, trees, remote, warn=warn))
+        contributors, as_directory = _arrange(chosen, destination, looks, scratch, stack)
+        if not contributors:
+            return
+        where = destination if as_directory else destination.parent()
+        pending, created = where.leading(looks)
+        merge = Merge(dest, where.path, contributors, pending, now=now)
+        yield from merge.items(exists=where.exists, created=created)
+
+
+def _arrange(
+    chosen: tuple[Selected | Inline, ...],
+    destination: Destination,
+    looks: Looks,
+    scratch: Path | None,
+    stack: ExitStack,
+) -> tuple[list[Contributor], bool]:
+    """Who writes what: contributors, and whether they write into the destination as a directory, or in its place.
+
+    The sources follow one another: a directory makes the destination one, for the files that come after it too;
+    without a directory a later file replaces an earlier one. ``stack`` closes what is opened here.
+    """
+    as_directory = destination.wants_directory
+    is_file = destination.is_file
+    contributors: list[Contributor] = []
+    for one in chosen:
+        archive = open_archive(one) if isinstance(one, Selected) and one.unpack else None
+        if archive is not None or (isinstance(one, Selected) and one.found.is_dir):
+            if is_file:
+                raise destination.not_a_directory()
+            as_directory = True
+        if archive is not None:
+            stack.callback(archive.close)
+            last = contributors[-1] if contributors else None
+            if not isinstance(last, ArchiveSource):
+                last = ArchiveSource(destination, looks, scratch)
+                stack.callback(last.close)
+                contributors.append(last)
+            last.extract(archive)
+            continue
+        if not as_directory:
+            is_file = True
+            contributors.clear()
+        name = None if as_directory else destination.name
+        contributors.append(
+            InlineFile(one, looks, name=name)
+            if isinstance(one, Inline)
+            else FileSource(one, looks, name=name)
+        )
+    return contributors, as_directory

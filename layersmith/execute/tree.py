@@ -79,7 +79,7 @@ class OpenTree:
         """
         todo = clean("/" + path).split("/")[::-1]
         real: list[str] = []
-        status = os.stat(self.fd)
+        status = os.fstat(self.fd)
         links = 0
         while todo:
             part = todo.pop()
@@ -126,8 +126,8 @@ class OpenTree:
         parent, parts = "", wanted.split("/")
         for index, part in enumerate(parts):
             try:
-                with self.directory(parent) as fd:
-                    names = [n for n in os.listdir(fd) if not self._hidden(f"{parent}/{n}".lstrip("/"))]
+                with self.directory(parent) as fd, os.scandir(fd) as entries:
+                    names = [e.name for e in entries if not self._hidden(f"{parent}/{e.name}".lstrip("/"))]
             except OSError:
                 break
             if part in names and index < len(parts) - 1:

@@ -1,0 +1,231 @@
+"""EXECUTE: what a copy takes from its sources, as a digest. In: `Selected`, a stat cache. Out: `CopyInputs`.
+
+Only what would be copied is read. Modes, owners (where they survive), link targets, device numbers, xattrs and
+bodies enter, and the names by which they arrive; times never do (REFERENCE 4).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import stat
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from layersmith.errors import CopyError
+from layersmith.execute.scope import Scope, Verdict
+from layersmith.execute.selection import Inline, Selected
+from layersmith.execute.source import FILE, xattrs
+from layersmith.execute.tree import DIRECTORY, OpenTree, open_beneath
+
+if TYPE_CHECKING:
+    from layersmith.store.statcache import Stat, StatCache
+
+BLOCK = 1 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class CopyInputs:
+    """What a copy takes from its sources: ``digest`` over all of it, and (path, fingerprint) pairs for ``explain``.
+
+    A fingerprint reads ``file 644 0:0 <sha256>``, ``dir 755 0:0``, ``link -> target``; ``-`` stands for what a flag
+    overrides.
+    """
+
+    digest: str
+    paths: tuple[tuple[str, str], ...]
+
+
+def digest_inputs(
+    chosen: Sequence[Selected | Inline], *, owner: bool, mode: bool, stats: StatCache | None
+) -> CopyInputs:
+    """Digest the sources. ``owner`` and ``mode`` say whether the sources' own arrive (no ``--chown``, ``--chmod``).
+
+    Raises:
+        CopyError: a file can't be read.
+    """
+    tables: dict[int, _Table] = {}
+    paths: list[tuple[str, str]] = []
+    total = hashlib.sha256()
+    for one in chosen:
+        total.update(b"source\n")
+        start = len(paths)
+        if isinstance(one, Inline):
+            paths.append((f"<<{one.name}", f"file {hashlib.sha256(one.data).hexdigest()}"))
+        elif one.identity is not None:
+            paths.append((one.shown, one.identity))
+        else:
+            table = tables.setdefault(id(one.tree), _Table(one.tree, stats))
+            paths += _Walk(one, table, owner=owner and one.tree.tree.keep_owners, mode=mode).pairs()
+        for path, print_ in paths[start:]:
+            total.update(f"{path}\0{print_}\n".encode("utf-8", "surrogateescape"))
+    for table in tables.values():
+        table.save()
+    return CopyInputs("sha256:" + total.hexdigest(), tuple(paths))
+
+
+class _Table:
+    """Content digests of one tree, remembered in the stat cache."""
+
+    def __init__(self, tree: OpenTree, stats: StatCache | None) -> None:
+        # a stage's tree is mounted at a new place each time: remembering it would only fill the cache
+        self._stats = stats if not tree.tree.keep_owners else None
+        self._root = os.fsencode(os.path.realpath(tree.tree.root))
+        self._started = time.time_ns()
+        self._known: dict[bytes, Stat] | None = None
+        self._fresh: dict[bytes, Stat] = {}
+        self._seen = 0
+        self._buffer = memoryview(bytearray(BLOCK))
+
+    def content(self, directory: int, name: str, path: str, status: os.stat_result) -> bytes:
+        """SHA-256 of a regular file's body, mixed with its xattrs if it has any."""
+        if self._stats is None or (self._known is None and status.st_size < BLOCK and self._seen < 8):
+            # loading the table of a large context costs more than reading a few small files
+            self._seen += 1
+            return self._read(directory, name)
+        if self._known is None:
+            self._known = self._stats.load(self._root)
+        key = os.fsencode(path)
+        known = self._known.get(key)
+        if (
+            known is not None
+            and known[3] == status.st_ctime_ns
+            and known[2] == status.st_mtime_ns
+            and known[1] == status.st_size
+            and known[0] == status.st_ino
+        ):
+            return known[4]
+        digest = self._read(directory, name)
+        from layersmith.store.statcache import Stat
+
+        self._fresh[key] = Stat(status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns, digest)
+        return digest
+
+    def save(self) -> None:
+        """Remember what was read."""
+        if self._stats is not None and self._fresh:
+            self._stats.save(self._root, {**(self._known or {}), **self._fresh}, started_ns=self._started)
+
+    def _read(self, directory: int, name: str) -> bytes:
+        fd = os.open(name, FILE, dir_fd=directory)
+        try:
+            hasher = hashlib.sha256()
+            while count := os.readv(fd, [self._buffer]):
+                hasher.update(self._buffer[:count])
+            attributes = xattrs(fd)
+        finally:
+            os.close(fd)
+        if attributes:
+            hasher.update(repr(attributes).encode())
+        return hasher.digest()
+
+
+class _Walk:
+    """The fingerprints below one source."""
+
+    def __init__(self, selected: Selected, table: _Table, *, owner: bool, mode: bool) -> None:
+        self._selected = selected
+        self._table = table
+        self._owner = owner
+        self._mode = mode
+        self._names: dict[tuple[int, int], str] = {}
+
+    def pairs(self) -> Iterator[tuple[str, str]]:
+        """(path, fingerprint), sorted by path in each directory."""
+        found = self._selected.found
+        parent, _, name = found.path.rpartition("/")
+        try:
+            if found.is_dir:
+                fd = open_beneath(self._selected.tree.fd, found.path)
+                prefix = found.path + "/" if found.path else ""
+                yield from self._directory(fd, prefix, self._selected.scope)
+                return
+            fd = open_beneath(self._selected.tree.fd, parent)
+            try:
+                print_ = self._fingerprint(fd, name, found.path, found.stat)
+            finally:
+                os.close(fd)
+            yield self._selected.shown, print_
+            if name != self._selected.name:
+                yield f"{self._selected.shown} as", self._selected.name
+        except OSError as error:
+            path = f"{found.path}/{error.filename or ''}".strip("/")
+            label = self._selected.tree.tree.label
+            raise CopyError(
+                f'can\'t read "{path}" of {label}: {error.strerror}', hint="is it readable for you?"
+            ) from error
+
+    def _directory(self, fd: int, prefix: str, scope: Scope | None) -> Iterator[tuple[str, str]]:
+        """What is in the directory ``fd``, which is closed at the end. One level of a stack per directory."""
+        lazy: list[tuple[int, tuple[str, str]]] = []
+        stack = [(fd, prefix, self._names_in(fd, scope))]
+        try:
+            while stack:
+                fd, prefix, names = stack[-1]
+                if not names:
+                    os.close(stack.pop()[0])
+                    while lazy and lazy[-1][0] > len(stack):
+                        lazy.pop()
+                    continue
+                _, name, is_dir, verdict, inner, status = names.pop()
+                path = prefix + name
+                if is_dir:
+                    fd = os.open(name, DIRECTORY, dir_fd=fd)
+                    stack.append((fd, path + "/", self._names_in(fd, inner)))
+                    pair = path, self._print("dir", os.fstat(fd), xattrs(fd) or "")
+                    if verdict is not Verdict.KEEP:
+                        lazy.append((len(stack), pair))
+                        continue
+                else:
+                    pair = path, self._fingerprint(fd, name, path, status)
+                for _, waiting in lazy:
+                    yield waiting
+                lazy.clear()
+                yield pair
+        finally:
+            for fd, _, _ in stack:
+                os.close(fd)
+
+    @staticmethod
+    def _names_in(
+        fd: int, scope: Scope | None
+    ) -> list[tuple[bytes, str, bool, Verdict, Scope | None, os.stat_result]]:
+        """What is copied of a directory, last name first."""
+        names = []
+        verdict, inner = Verdict.KEEP, None
+        with os.scandir(fd) as entries:
+            for entry in entries:
+                is_dir = entry.is_dir(follow_symlinks=False)
+                if scope is not None:
+                    verdict, inner = scope.judge(entry.name, is_dir=is_dir)
+                    if verdict is Verdict.SKIP:
+                        continue
+                status = entry.stat(follow_symlinks=False)
+                names.append((os.fsencode(entry.name), entry.name, is_dir, verdict, inner, status))
+        names.sort(reverse=True)
+        return names
+
+    def _fingerprint(self, directory: int, name: str, path: str, status: os.stat_result) -> str:
+        kind = stat.S_IFMT(status.st_mode)
+        if kind == stat.S_IFREG:
+            print_ = self._print("file", status, self._table.content(directory, name, path, status).hex())
+            if status.st_nlink > 1:
+                first = self._names.setdefault((status.st_dev, status.st_ino), path)
+                if first != path:
+                    return f"{print_} hard link of {first}"
+            return print_
+        if kind == stat.S_IFLNK:
+            target = os.readlink(name, dir_fd=directory)
+            owner = f" {status.st_uid}:{status.st_gid}" if self._owner else ""
+            return f"link{owner} -> {target}"
+        if kind == stat.S_IFSOCK:
+            return self._print("socket", status, "")
+        what = {stat.S_IFIFO: "fifo", stat.S_IFCHR: "char", stat.S_IFBLK: "block"}[kind]
+        return self._print(what, status, f"{os.major(status.st_rdev)}:{os.minor(status.st_rdev)}")
+
+    def _print(self, kind: str, status: os.stat_result, content: object) -> str:
+        mode = f"{status.st_mode & 0o7777:o}" if self._mode else "-"
+        owner = f"{status.st_uid}:{status.st_gid}" if self._owner else "-"
+        return f"{kind} {mode} {owner} {content}"

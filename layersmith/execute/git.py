@@ -1,0 +1,273 @@
+"""EXECUTE: git repositories, for ADD and as contexts, through the git command. In: a URL. Out: a checked-out directory.
+
+The repository is a stranger's: git runs without the user's configuration, hooks, prompts or helpers, and may only
+use the protocols named in `PROTOCOLS`, in submodules too.
+"""
+
+from __future__ import annotations
+
+import base64
+import os
+import re
+import shutil
+import subprocess
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from urllib.parse import parse_qsl, urlsplit, urlunsplit
+
+from layersmith.context.patterns import clean
+from layersmith.errors import CopyError
+
+PROTOCOLS = "https:http:git:ssh"
+PASSED = (
+    "PATH", "SSH_AUTH_SOCK", "TMPDIR", "GIT_SSL_CAINFO", "SSL_CERT_FILE", "SSL_CERT_DIR",
+    "http_proxy", "https_proxy", "all_proxy", "no_proxy", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY",
+)  # fmt: skip
+"""Environment variables that git gets to see."""
+TIMEOUT = 3600
+_SCP = re.compile(r"(?:[\w.-]+@)[\w.-]+:(?!//)\S+")
+_HEX = re.compile(r"[0-9a-f]{7,64}")
+_YES = {"": True, "1": True, "true": True, "0": False, "false": False}
+
+
+@dataclass(frozen=True, slots=True)
+class GitUrl:
+    """A repository and what of it is wanted. ``ref`` may be empty (the default branch); None is "not said"."""
+
+    remote: str
+    ref: str = ""
+    subdir: str = ""
+    checksum: str | None = None
+    keep_git_dir: bool | None = None
+    submodules: bool = True
+    commit_time: bool = False
+    """Files get the commit's time, not that of the checkout."""
+
+    def with_checksum(self, checksum: str) -> GitUrl:
+        """The same, but it must be the commit that starts with ``checksum``."""
+        return replace(self, checksum=checksum)
+
+
+def is_git_url(text: str) -> bool:
+    """Whether ``text`` names a repository: git://, ssh://, file:// and http(s) paths that end in .git, git@host:path."""
+    parts = urlsplit(text)
+    if parts.scheme in ("git", "ssh"):
+        return True
+    if parts.scheme in ("http", "https", "file"):
+        return parts.path.endswith(".git")
+    return not parts.netloc and _SCP.match(text.partition("#")[0]) is not None
+
+
+def parse_git_url(text: str) -> GitUrl:
+    """``REMOTE[#ref[:subdir]]`` or ``REMOTE?ref=…&subdir=…`` (branch, tag, checksum, keep-git-dir, submodules, mtime).
+
+    Raises:
+        CopyError: an unknown or contradictory query, or a ref or remote that git would take for an option.
+    """
+    remote, _, fragment = text.partition("#")
+    ref, _, subdir = fragment.partition(":")
+    values: dict[str, str] = {}
+    if "?" in remote and "://" in remote:
+        parts = urlsplit(remote)
+        values = dict(parse_qsl(parts.query, keep_blank_values=True))
+        remote = urlunsplit(parts._replace(query=""))
+    named = {key: values.pop(key) for key in ("ref", "tag", "branch") if key in values}
+    if len(named) + bool(ref) > 1 or (subdir and "subdir" in values):
+        raise CopyError(f"{text}: says twice what to check out", hint="use either #ref:subdir or the query")
+    for key, value in named.items():
+        ref = {"ref": "", "tag": "refs/tags/", "branch": "refs/heads/"}[key] + value
+    checksum = values.pop("checksum", None) or values.pop("commit", None)
+    url = GitUrl(
+        remote,
+        ref,
+        clean("/" + values.pop("subdir", subdir)).lstrip("/"),
+        checksum,
+        _flag(text, values, "keep-git-dir"),
+        _flag(text, values, "submodules") is not False,
+        values.pop("mtime", "checkout") == "commit",
+    )
+    values.pop("fetch-by-commit", None)  # we ask for the one commit anyway
+    if values:
+        raise CopyError(
+            f"{text}: unknown query {next(iter(values))!r}",
+            hint="ref, tag, branch, subdir, checksum, keep-git-dir, submodules and mtime are known",
+        )
+    if url.remote.startswith("-") or url.ref.startswith("-"):
+        raise CopyError(f"{text}: neither a repository nor a ref starts with a dash")
+    return url
+
+
+def _flag(text: str, values: dict[str, str], key: str) -> bool | None:
+    if key not in values:
+        return None
+    value = values.pop(key).lower()
+    if value not in _YES:
+        raise CopyError(f"{text}: {key} is true or false, not {value!r}")
+    return _YES[value]
+
+
+def checkout(
+    url: GitUrl,
+    into: Path,
+    *,
+    keep_git_dir: bool = False,
+    secrets: Callable[[str], bytes | None] = lambda _: None,
+    protocols: str = PROTOCOLS,
+) -> str:
+    """Check ``url`` out into the new directory ``into``; gives the commit. ``subdir`` is left to the caller.
+
+    Raises:
+        CopyError: git is not installed, a command failed, or the commit is not the one that ``checksum`` names.
+    """
+    into.mkdir(parents=True)
+    git = _Git(into, url.remote, secrets, protocols)
+    git("init", "--quiet")
+    git("remote", "add", "origin", url.remote)
+    git.fetch(url.ref)
+    commit = git("rev-parse", "--verify", "FETCH_HEAD^{commit}").strip()
+    if url.checksum is not None and not (_HEX.fullmatch(url.checksum) and commit.startswith(url.checksum)):
+        raise CopyError(
+            f"{url.remote}: {url.ref or 'its default branch'} is commit {commit}, not {url.checksum}",
+            hint="the branch or tag has moved, or the checksum is wrong",
+        )
+    git("checkout", "--quiet", "--detach", commit)
+    if url.submodules and (into / ".gitmodules").is_file():
+        git("submodule", "--quiet", "update", "--init", "--recursive", "--depth=1")
+    if not keep_git_dir:
+        _forget(into)
+    if url.commit_time:
+        _stamp(into, git.commit_time)
+    return commit
+
+
+class _Git:
+    """The git command on one working directory."""
+
+    def __init__(
+        self, directory: Path, remote: str, secrets: Callable[[str], bytes | None], protocols: str
+    ) -> None:
+        self._directory = directory
+        self._remote = remote
+        self._env = _environment(directory, remote, secrets, protocols)
+        self.commit_time = 0
+
+    def __call__(self, *args: str) -> str:
+        """Run ``git args``; its standard output."""
+        try:
+            done = subprocess.run(
+                ("git", *args),
+                cwd=self._directory,
+                env=self._env,
+                stdin=subprocess.DEVNULL,
+                capture_output=True,
+                timeout=TIMEOUT,
+                umask=0o022,
+                check=False,
+            )
+        except FileNotFoundError:
+            raise CopyError(
+                f"can't clone {self._remote}: there is no git command", hint="install git"
+            ) from None
+        except subprocess.TimeoutExpired:
+            raise CopyError(f"{self._remote}: git {args[0]} took more than {TIMEOUT} s") from None
+        if done.returncode:
+            said = done.stderr.decode(errors="replace").strip().splitlines()
+            raise CopyError(
+                f"{self._remote}: git {args[0]} failed: {said[-1] if said else f'status {done.returncode}'}",
+                hint=_hint("\n".join(said)),
+            )
+        return done.stdout.decode(errors="surrogateescape")
+
+    def fetch(self, ref: str) -> None:
+        """Fetch the one commit of ``ref`` (a branch, tag, full name or commit) into FETCH_HEAD."""
+        get = ("fetch", "--quiet", "--no-tags", "--depth=1", "--no-recurse-submodules", "origin")
+        if not ref:
+            self(*get, "HEAD")
+        elif _HEX.fullmatch(ref):
+            self._fetch_commit(get, ref)
+        else:
+            self(*get, ref)
+        self.commit_time = int(self("show", "--no-patch", "--format=%ct", "FETCH_HEAD^{commit}"))
+
+    def _fetch_commit(self, get: tuple[str, ...], commit: str) -> None:
+        """``commit`` may be abbreviated, or a branch's name after all, or the server gives only what refs point to."""
+        try:
+            self(*get, commit)
+        except CopyError:
+            everything = ("+refs/heads/*:refs/remotes/origin/*", "+refs/tags/*:refs/tags/*")
+            self("fetch", "--quiet", "--no-recurse-submodules", "origin", *everything)
+            full = self("rev-parse", "--verify", f"{commit}^{{commit}}").strip()
+            (self._directory / ".git/FETCH_HEAD").write_text(f"{full}\t\tcommit\n")
+
+
+def _environment(
+    directory: Path, remote: str, secrets: Callable[[str], bytes | None], protocols: str
+) -> Mapping[str, str]:
+    env = {name: os.environ[name] for name in PASSED if name in os.environ}
+    config = [
+        ("core.hooksPath", "/dev/null"),
+        ("core.fsmonitor", "false"),
+        ("safe.directory", "*"),
+        ("advice.detachedHead", "false"),
+        ("init.defaultBranch", "main"),
+        ("protocol.file.allow", "always" if "file" in protocols.split(":") else "never"),
+    ]
+    header = _authorization(remote, secrets)
+    if header:
+        # by the environment: another user could read the command line
+        config.append((f"http.{'/'.join(remote.split('/')[:3])}/.extraHeader", f"Authorization: {header}"))
+    for index, (key, value) in enumerate(config):
+        env |= {f"GIT_CONFIG_KEY_{index}": key, f"GIT_CONFIG_VALUE_{index}": value}
+    return env | {
+        "GIT_CONFIG_COUNT": str(len(config)),
+        "GIT_CONFIG_NOSYSTEM": "1",
+        "GIT_CONFIG_GLOBAL": "/dev/null",
+        "GIT_TERMINAL_PROMPT": "0",
+        "GIT_ASKPASS": "true",
+        "GIT_ALLOW_PROTOCOL": protocols,
+        "GIT_SSH_COMMAND": "ssh -oBatchMode=yes",
+        "GIT_CEILING_DIRECTORIES": os.fspath(directory.parent),
+        "HOME": os.environ.get("HOME", "/"),
+        "LC_ALL": "C",
+    }
+
+
+def _authorization(remote: str, secrets: Callable[[str], bytes | None]) -> str | None:
+    host = urlsplit(remote).hostname
+    if not host or not remote.startswith(("http://", "https://")):
+        return None
+    for suffix in (f".{host}", ""):
+        header = secrets("GIT_AUTH_HEADER" + suffix)
+        if header is not None:
+            return header.decode().strip()
+        token = secrets("GIT_AUTH_TOKEN" + suffix)
+        if token is not None:
+            return "basic " + base64.b64encode(b"x-access-token:" + token.strip()).decode()
+    return None
+
+
+def _hint(said: str) -> str:
+    if "couldn't find remote ref" in said:
+        return "is the branch or tag spelled as in the repository?"
+    if "could not read Username" in said or "Authentication failed" in said:
+        return "give --secret id=GIT_AUTH_TOKEN for a private repository"
+    if "not allowed" in said:
+        return "only https, http, git and ssh are used"
+    return ""
+
+
+def _forget(directory: Path) -> None:
+    """Remove ``.git``, in submodules too, where it is a file."""
+    for parent, names, files in os.walk(directory):
+        if ".git" in names:
+            names.remove(".git")
+            shutil.rmtree(Path(parent, ".git"))
+        if ".git" in files:
+            Path(parent, ".git").unlink()
+
+
+def _stamp(directory: Path, seconds: int) -> None:
+    for parent, _, files in os.walk(directory, topdown=False):
+        for path in (*(Path(parent, name) for name in files), Path(parent)):
+            os.utime(path, (seconds, seconds), follow_symlinks=False)
