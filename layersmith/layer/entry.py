@@ -16,6 +16,9 @@ DIR = b"5"
 FIFO = b"6"
 """Values of `Entry.kind`: the typeflags of POSIX.1-1988 (pax(1), "ustar Interchange Format")."""
 
+MAX_PATH = 4095
+"""Bytes of a path or link target: the kernel's PATH_MAX without the final NUL."""
+
 WHITEOUT_PREFIX = b".wh."
 OPAQUE_WHITEOUT = b".wh..wh..opq"
 """image-spec layer.md, "Whiteouts"."""

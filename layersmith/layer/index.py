@@ -1,43 +1,316 @@
 """The file index of a layer: what is in it, without its blob. In: entries. Out: ``layers/<DiffID>.index``.
 
-Sorted by path, so that a lookup is a binary search in the mapped file, and a directory's content one range of it.
+    magic and header | records in the order of the tar | offsets of the records, sorted | opaque, external paths
+
+Records are sorted by path with ``/`` taken as NUL: a lookup is a binary search in the mapped file, and all that is
+below a directory one range of it. The file can always be made again from the blob, so it is not synced: the header
+says in which boot it was written, and after another one a checksum tells whether it is whole.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import mmap
+import os
+import struct
+import zlib
+from array import array
+from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from layersmith.layer.entry import Entry
+from layersmith.errors import HostileInputError, StoreError
+from layersmith.layer.entry import DIR, LNK, OPAQUE_WHITEOUT, REG, WHITEOUT_PREFIX, Entry
+from layersmith.layer.place import shown
+
+if TYPE_CHECKING:
+    from layersmith.store import Store
 
 WHT = b"w"
 """`Entry.kind` of a whiteout in an index, where its path is that of the file which it removes."""
 
+MAGIC = b"lsindex1"
+_HEADER = struct.Struct("<8s36sIQQQ")  # magic, boot, checksum of what follows, count, offsets at, lists at
+_RECORD = struct.Struct("<cBHIIqQQIIHHI")  # kind .. minor, lengths of key, link, xattrs
+_KEY_LENGTH_AT = struct.calcsize("<cBHIIqQQII")
+_XATTR = struct.Struct("<HI")
+
+
+class IndexWriter:
+    """Collects the entries of one tar in their order, and writes the index when all have come.
+
+    ``add`` takes entries as `Placement.place` gives them; a path that comes twice counts as its last entry.
+    """
+
+    def __init__(self, temporary: Path, boot: str) -> None:
+        self._path = temporary
+        self._boot = boot
+        self._file = temporary.open("w+b", buffering=1 << 18)
+        self._file.write(bytes(_HEADER.size))
+        self._position = _HEADER.size
+        self._offsets = array("Q")
+        self._last = b""
+        self._sorted = True
+        self._opaque: set[bytes] = set()
+        self._links: dict[bytes, bytes] = {}
+
+    def add(self, entry: Entry, offset: int = 0) -> None:
+        """Take one entry; ``offset`` is where its content begins in the tar."""
+        path, kind, mode, uid, gid, mtime, size, link, major, minor, xattrs = entry
+        name = path[path.rfind(b"/") + 1 :]
+        if name.startswith(WHITEOUT_PREFIX):
+            parent = path[: -len(name) - 1]
+            if name == OPAQUE_WHITEOUT:
+                self._opaque.add(parent)
+                return
+            kind = WHT
+            path = parent + b"/" + name[4:] if parent else name[4:]
+        elif kind == LNK:
+            # A link to a link is a link to what that one is a name of.
+            link = self._links.get(link, link)
+            self._links[path] = link
+        key = path.replace(b"/", b"\0")
+        extra = b"".join([_XATTR.pack(len(n), len(v)) + n + v for n, v in xattrs]) if xattrs else b""
+        record = _RECORD.pack(
+            kind, 0, mode, uid, gid, mtime, size, offset, major, minor, len(key), len(link), len(extra)
+        )
+        if key <= self._last and self._offsets:
+            self._sorted = False
+        self._last = key
+        self._offsets.append(self._position)
+        self._position += self._file.write(record + key + link + extra if link or extra else record + key)
+
+    def finish(self, target: Path, external: Iterable[bytes]) -> None:
+        """Write the rest, and put the index at ``target``. ``external`` is `Placement.external`.
+
+        Raises HostileInputError where an entry lies below one that is not a directory.
+        """
+        self._file.flush()
+        external = list(external)
+        if not self._sorted or external:
+            self._sort()
+        external += self._missing_targets()
+        offsets_at = self._position
+        self._file.write(self._offsets.tobytes())
+        lists_at = offsets_at + 8 * len(self._offsets)
+        self._file.write(_pack_list(sorted(self._opaque)) + _pack_list(external))
+        self._file.flush()
+        with mmap.mmap(self._file.fileno(), 0) as view:
+            checksum = zlib.crc32(memoryview(view)[_HEADER.size :])
+            boot = self._boot.encode().ljust(36)
+            _HEADER.pack_into(view, 0, MAGIC, boot, checksum, len(self._offsets), offsets_at, lists_at)
+        self._file.close()
+        self._path.rename(target)
+
+    def abort(self) -> None:
+        """Throw away what was written, if it was not finished."""
+        if not self._file.closed:
+            self._file.close()
+            self._path.unlink(missing_ok=True)
+
+    def _sort(self) -> None:
+        with mmap.mmap(self._file.fileno(), 0, access=mmap.ACCESS_READ) as view:
+            kept = array("Q")
+            last_key, last_kind = b"\0", DIR
+            # Python's sort is stable: of the same key, what came last is last.
+            for key, at in sorted((_key(view, at), at) for at in self._offsets):
+                kind = view[at : at + 1]
+                if key == last_key:
+                    if WHT in (kind, last_kind):
+                        # A whiteout concerns the layers below; a directory that comes with it is a new one.
+                        path = key.replace(b"\0", b"/")
+                        if DIR in (kind, last_kind):
+                            self._opaque.add(path)
+                        if kind == WHT:
+                            continue
+                    kept.pop()
+                elif last_kind not in (DIR, WHT) and key.startswith(last_key + b"\0"):
+                    path = key.replace(b"\0", b"/")
+                    raise HostileInputError(f"{shown(path)} lies below something that is not a directory")
+                last_key, last_kind = key, kind
+                kept.append(at)
+            self._offsets = kept
+
+    def _missing_targets(self) -> list[bytes]:
+        if not self._links:
+            return []
+        with mmap.mmap(self._file.fileno(), 0, access=mmap.ACCESS_READ) as view:
+            wanted = dict.fromkeys(self._links.values())
+            return [path for path in wanted if _find(view, self._offsets, path.replace(b"/", b"\0")) is None]
+
 
 class LayerIndex:
-    """An index, mapped into memory; safe to use from several threads."""
+    """An index, mapped into memory; safe to use from several threads. Close it when nobody uses it any more.
 
-    def __init__(self, path: Path) -> None:
-        raise NotImplementedError
+    Raises FileNotFoundError if there is none, and StoreError if it is damaged.
+    """
+
+    def __init__(self, path: Path, boot: str) -> None:
+        with path.open("rb") as file:
+            if os.fstat(file.fileno()).st_size < _HEADER.size:
+                raise _damaged(path)
+            self._view = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+        magic, written, checksum, count, offsets_at, lists_at = _HEADER.unpack_from(self._view)
+        if magic != MAGIC or not _HEADER.size <= offsets_at <= lists_at <= len(self._view):
+            raise _damaged(path)
+        if written.decode(errors="replace").rstrip() != boot:
+            with memoryview(self._view) as whole, whole[_HEADER.size :] as rest:
+                intact = zlib.crc32(rest) == checksum
+            if not intact:
+                raise _damaged(path)
+        self._bytes = memoryview(self._view)
+        self._offsets = self._bytes[offsets_at:lists_at].cast("Q")
+        assert len(self._offsets) == count
+        opaque, at = _unpack_list(self._view, lists_at)
+        external, _ = _unpack_list(self._view, at)
+        self._opaque = frozenset(opaque)
+        self.external: tuple[bytes, ...] = tuple(external)
+        """Paths that the layers below give a meaning to; empty for a layer that is the same on any base."""
 
     def get(self, path: bytes) -> Entry | None:
         """The entry at ``path``; a hard link is given as the REG it is a name of, with ``link`` the first name."""
-        raise NotImplementedError
+        at = _find(self._view, self._offsets, path.replace(b"/", b"\0"))
+        return None if at is None else self._entry(at)
+
+    def content(self, path: bytes) -> int | None:
+        """Where the content of the REG at ``path`` begins in the tar; None if that is another layer's file."""
+        at = _find(self._view, self._offsets, path.replace(b"/", b"\0"))
+        if at is None:
+            return None
+        entry, offset = self._read(at)
+        if entry.kind == LNK:
+            return self.content(entry.link)
+        return offset if entry.kind == REG else None
 
     def opaque(self, path: bytes) -> bool:
         """Whether ``path`` is a directory that hides what the layers below have in it."""
-        raise NotImplementedError
+        return path in self._opaque
 
     def children(self, path: bytes) -> Iterator[Entry]:
         """What lies directly in the directory ``path``, sorted by name; whiteouts included."""
-        raise NotImplementedError
+        prefix = path.replace(b"/", b"\0") + b"\0" if path else b""
+        number = _bisect(self._view, self._offsets, prefix)
+        while number < len(self._offsets):
+            at = self._offsets[number]
+            key = _key(self._view, at)
+            if not key.startswith(prefix):
+                return
+            if not key:
+                number += 1  # the root is not its own child
+                continue
+            yield self._entry(at)
+            # What lies below the child comes right after it: pass over it at once if it is much.
+            number += 1
+            if number < len(self._offsets) and _key(self._view, self._offsets[number]).startswith(
+                key + b"\0"
+            ):
+                number = _bisect(self._view, self._offsets, key + b"\1")
 
     def __iter__(self) -> Iterator[Entry]:
         """All entries, parents first."""
-        raise NotImplementedError
+        for at in self._offsets:
+            yield self._entry(at)
 
     def __len__(self) -> int:
-        raise NotImplementedError
+        return len(self._offsets)
 
     def close(self) -> None:
-        raise NotImplementedError
+        self._offsets.release()
+        self._bytes.release()
+        self._view.close()
+
+    def _entry(self, at: int) -> Entry:
+        entry, _ = self._read(at)
+        if entry.kind != LNK:
+            return entry
+        target = _find(self._view, self._offsets, entry.link.replace(b"/", b"\0"))
+        if target is None:
+            return entry
+        return self._read(target)[0]._replace(path=entry.path, link=entry.link)
+
+    def _read(self, at: int) -> tuple[Entry, int]:
+        view = self._view
+        kind, _, mode, uid, gid, mtime, size, offset, major, minor, key_len, link_len, extra_len = (
+            _RECORD.unpack_from(view, at)
+        )
+        at += _RECORD.size
+        key_end = at + key_len
+        link_end = key_end + link_len
+        path = view[at:key_end].replace(b"\0", b"/")
+        link = view[key_end:link_end]
+        xattrs = _unpack_xattrs(view[link_end : link_end + extra_len]) if extra_len else ()
+        return Entry(path, kind, mode, uid, gid, mtime, size, link, major, minor, xattrs), offset
+
+
+def open_index(store: Store, key: str) -> LayerIndex | None:
+    """The index under ``key`` (a DiffID, or that of a variant); None if there is none, or it is damaged."""
+    try:
+        return LayerIndex(index_path(store, key), store.snapshots.boot)
+    except (FileNotFoundError, StoreError):
+        return None
+
+
+def index_path(store: Store, key: str) -> Path:
+    """Where the index of ``key`` is or would be."""
+    return store.layers / (key.removeprefix("sha256:") + ".index")
+
+
+def index_writer(store: Store) -> IndexWriter:
+    """A new index, unfinished."""
+    return IndexWriter(store.session.new_path("index"), store.snapshots.boot)
+
+
+# The mapped file
+
+
+def _key(view: mmap.mmap, at: int) -> bytes:
+    start = at + _RECORD.size
+    return view[start : start + int.from_bytes(view[at + _KEY_LENGTH_AT : at + _KEY_LENGTH_AT + 2], "little")]
+
+
+def _bisect(view: mmap.mmap, offsets: array[int] | memoryview, key: bytes) -> int:
+    """The number of the first record whose key is not below ``key``."""
+    low, high = 0, len(offsets)
+    while low < high:
+        middle = (low + high) // 2
+        if _key(view, offsets[middle]) < key:
+            low = middle + 1
+        else:
+            high = middle
+    return low
+
+
+def _find(view: mmap.mmap, offsets: array[int] | memoryview, key: bytes) -> int | None:
+    number = _bisect(view, offsets, key)
+    if number < len(offsets) and _key(view, offsets[number]) == key:
+        return int(offsets[number])
+    return None
+
+
+def _pack_list(items: list[bytes]) -> bytes:
+    return struct.pack("<I", len(items)) + b"".join([struct.pack("<I", len(item)) + item for item in items])
+
+
+def _unpack_list(view: mmap.mmap, at: int) -> tuple[list[bytes], int]:
+    (count,) = struct.unpack_from("<I", view, at)
+    at += 4
+    items = []
+    for _ in range(count):
+        (length,) = struct.unpack_from("<I", view, at)
+        items.append(view[at + 4 : at + 4 + length])
+        at += 4 + length
+    return items, at
+
+
+def _unpack_xattrs(data: bytes) -> tuple[tuple[bytes, bytes], ...]:
+    found = []
+    at = 0
+    while at < len(data):
+        name_len, value_len = _XATTR.unpack_from(data, at)
+        at += _XATTR.size
+        found.append((data[at : at + name_len], data[at + name_len : at + name_len + value_len]))
+        at += name_len + value_len
+    return tuple(found)
+
+
+def _damaged(path: Path) -> StoreError:
+    return StoreError(f"the file index {path} is damaged", hint="delete it; it is made again from its layer")

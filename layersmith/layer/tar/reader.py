@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator
 from typing import BinaryIO
 
 from layersmith.errors import HostileInputError, TransportError
-from layersmith.layer.entry import DIR, LNK, REG, SYM, Entry, Readable
+from layersmith.layer.entry import DIR, LNK, MAX_PATH, REG, SYM, Entry, Readable
 from layersmith.layer.tar.header import (
     BLOCK,
     Header,
@@ -28,8 +28,6 @@ from layersmith.layer.tar.header import (
 PIECE = 1 << 20
 MAX_META = 1 << 20
 """Bytes of one PAX header, long name or sparse map (as in Go's archive/tar)."""
-MAX_PATH = 4095
-"""Bytes of a path or link target: the kernel's PATH_MAX without the final NUL."""
 
 _KINDS = {bytes([c]): bytes([c]) for c in b"0123456"} | {b"\0": REG, b"7": REG, b"S": REG, b"D": DIR}
 # V is the volume's label, M a continuation of an earlier volume's file, N a long name of a 1980s GNU tar.

@@ -31,15 +31,14 @@ class TarWriter:
     """Writes entries into buffers that it exchanges through ``emit``.
 
     ``emit(buffer, length)`` takes a buffer whose first ``length`` bytes are the tar's next, and gives a writable one
-    of `PIECE` bytes to go on with. ``epoch``, in seconds, lowers newer mtimes to it.
+    of `PIECE` bytes to go on with.
     """
 
-    def __init__(self, emit: Emit, buffer: memoryview, *, epoch: int | None = None) -> None:
+    def __init__(self, emit: Emit, buffer: memoryview) -> None:
         self._emit = emit
         self._buffer = buffer
         self._position = 0
         self._before = 0
-        self._epoch = epoch
 
     @property
     def size(self) -> int:
@@ -51,8 +50,6 @@ class TarWriter:
 
         Raises StepError where ``content`` is not ``entry.size`` bytes long.
         """
-        if self._epoch is not None and entry.mtime > self._epoch:
-            entry = entry._replace(mtime=self._epoch)
         header = encode(entry)
         buffer, start = self._buffer, self._position
         body = start + len(header)
