@@ -23,6 +23,8 @@ from layersmith.execute.tree import MAX_LINKS, open_beneath
 from layersmith.layer.compress import decompress
 from layersmith.layer.entry import DIR, LNK, REG, SYM, Entry, Item
 from layersmith.layer.tar import read_tar
+from layersmith.layer.tar.header import BLOCK as HEADER
+from layersmith.layer.tar.header import parse_header
 
 if TYPE_CHECKING:
     from layersmith.execute.destination import Destination
@@ -60,11 +62,21 @@ def open_archive(selected: Selected) -> Archive | None:
         raise CopyError(f'can\'t read "{selected.shown}": {error.strerror}') from error
     finally:
         os.close(directory)
-    with suppress(TransportError):
-        if next(archive.entries(), None) is not None:
-            return archive
+    if _starts_with_a_header(archive.fd):
+        return archive
     archive.close()
     return None
+
+
+def _starts_with_a_header(fd: int) -> bool:
+    """Whether a tar begins there. What comes later may be damaged: that is to be an error, not a file to copy."""
+    plain = decompress(_FromStart(fd))
+    block = b""
+    with suppress(TransportError):
+        while len(block) < HEADER and (data := plain.read(HEADER - len(block))):
+            block += data
+        return len(block) == HEADER and parse_header(block) is not None
+    return False
 
 
 class _FromStart:
