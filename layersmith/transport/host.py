@@ -53,13 +53,16 @@ def import_host(store: Store, programs: Sequence[str], options: ImportOptions = 
     collected = Collection()
     found = [collected.add_program(name) for name in programs]
     collected.add_surroundings()
-    changes = [f"ENV PATH={PATH}"]
     command = next((path for path in found if path is not None), None)
-    if command is not None:
-        changes.append(f'CMD ["{command}"]')
     message = options.message or f"Programs of the host: {' '.join(programs)}"
-    options = replace(options, changes=(*changes, *options.changes), message=message)
-    return import_items(store, collected.items(options.epoch), "the host", options)
+    return import_items(
+        store,
+        collected.items(options.epoch),
+        "the host",
+        replace(options, message=message),
+        env=(f"PATH={PATH}",),
+        cmd=None if command is None else (command,),
+    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,11 +16,10 @@ from layersmith.layer.entry import WHITEOUT_PREFIX, Item
 from layersmith.layer.pack import ZSTD, pack
 from layersmith.layer.scan import scan
 from layersmith.layer.tar import read_tar
-from layersmith.oci.config import History
+from layersmith.oci.config import History, ImageConfig
 from layersmith.oci.descriptor import Descriptor
 from layersmith.oci.platform import Platform, native
 from layersmith.store import Store
-from layersmith.transport.changes import apply_changes
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +47,7 @@ def import_rootfs(store: Store, source: Path | BinaryIO, options: ImportOptions 
         TransportError: it is no tar, damaged, or has names that mean something else in a layer (``.wh.``).
         UsageError: ``options.changes`` are wrong.
     """
-    apply_changes(SCRATCH().config, options.changes)  # before the work, not after
+    _changed(SCRATCH().config, options)  # whether it can be, before the work and not after
     if isinstance(source, Path) and source.is_dir():
         return import_items(store, scan(source, with_root=True), str(source), options)
     if not isinstance(source, Path):
@@ -61,16 +60,33 @@ def import_rootfs(store: Store, source: Path | BinaryIO, options: ImportOptions 
 
 
 def import_items(
-    store: Store, items: Iterable[Item], origin: str, options: ImportOptions = DEFAULTS
+    store: Store,
+    items: Iterable[Item],
+    origin: str,
+    options: ImportOptions = DEFAULTS,
+    *,
+    env: tuple[str, ...] = (),
+    cmd: tuple[str, ...] | None = None,
 ) -> Descriptor:
-    """An image of one layer with ``items``; ``origin`` says in its history where they are from."""
+    """An image of one layer with ``items``; ``origin`` says in its history where they are from.
+
+    ``env`` and ``cmd`` are what its config has before ``options.changes``.
+    """
     packed = pack(store, _checked(items), compression=options.compression, epoch=options.epoch)
     created = rfc3339(time.time() if options.epoch is None else options.epoch)
     image = SCRATCH(options.platform or native())
-    image = image.configured(replace(apply_changes(image.config, options.changes), created=created))
+    config = _changed(replace(image.config, created=created, env=env, cmd=cmd), options)
     comment = options.message or f"Imported from {origin}"
-    image = image.append(packed.layer, History(created=created, comment=comment))
+    image = image.configured(config).append(packed.layer, History(created=created, comment=comment))
     return image.write(store)
+
+
+def _changed(config: ImageConfig, options: ImportOptions) -> ImageConfig:
+    if not options.changes:
+        return config
+    from layersmith.transport.changes import apply_changes  # the parser is slow to load, and rarely needed
+
+    return apply_changes(config, options.changes)
 
 
 def rfc3339(seconds: float) -> str:
