@@ -42,7 +42,7 @@ class Host:
 
     def _ping(self, base: str) -> None:
         """GET /v2/ (spec end-1), without credentials, whose answer also says how to authenticate."""
-        attempts = None if base == self._bases[-1] else 1
+        attempts = None if base == self._bases[-1] else 3
         with self.client.request("GET", f"{base}/v2/", attempts=attempts) as response:
             if response.status == 401:
                 self.authorizer.challenged(response)

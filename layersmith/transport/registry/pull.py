@@ -64,6 +64,7 @@ class Puller:
             found, data = source.get_manifest(
                 reference.digest or (head.digest if head else reference.tag or "")
             )
+            parse_manifest(data, found.media_type)
             self.store.blobs.put(data)
             return found
 
@@ -72,11 +73,11 @@ class Puller:
     def manifest(self, descriptor: Descriptor) -> Manifest | Index:
         """The manifest or index that ``descriptor`` describes, from the store or else fetched into it."""
         if self.store.blobs.has(descriptor.digest):
-            data = self.store.blobs.read(descriptor)
-        else:
-            data = self._fetch_manifest(descriptor)
-            self.store.blobs.put(data)
-        return parse_manifest(data, descriptor.media_type)
+            return parse_manifest(self.store.blobs.read(descriptor), descriptor.media_type)
+        data = self._fetch_manifest(descriptor)
+        document = parse_manifest(data, descriptor.media_type)
+        self.store.blobs.put(data)
+        return document
 
     def _fetch_manifest(self, descriptor: Descriptor) -> bytes:
         def fetch(source: Repository) -> bytes:
