@@ -14,7 +14,7 @@ import os
 import struct
 import zlib
 from array import array
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -23,16 +23,25 @@ from layersmith.layer.entry import DIR, LNK, OPAQUE_WHITEOUT, REG, WHITEOUT_PREF
 from layersmith.layer.place import shown
 
 if TYPE_CHECKING:
+    from layersmith.layer.place import Placement
+    from layersmith.layer.view import View
     from layersmith.store import Store
 
 WHT = b"w"
 """`Entry.kind` of a whiteout in an index, where its path is that of the file which it removes."""
 
+ELSEWHERE = (1 << 64) - 1
+"""The offset of a content that is not in this layer's tar, but in a layer below."""
+
 MAGIC = b"lsindex1"
 _HEADER = struct.Struct("<8s36sIQQQ")  # magic, boot, checksum of what follows, count, offsets at, lists at
 _RECORD = struct.Struct("<cBHIIqQQIIHHI")  # kind .. minor, lengths of key, link, xattrs
 _KEY_LENGTH_AT = struct.calcsize("<cBHIIqQQII")
+_SMALL = 1 << 18
 _XATTR = struct.Struct("<HI")
+
+
+Data = bytes | mmap.mmap
 
 
 class IndexWriter:
@@ -79,16 +88,23 @@ class IndexWriter:
         self._offsets.append(self._position)
         self._position += self._file.write(record + key + link + extra if link or extra else record + key)
 
-    def finish(self, target: Path, external: Iterable[bytes]) -> None:
-        """Write the rest, and put the index at ``target``. ``external`` is `Placement.external`.
+    def finish(self, target: Path, placement: Placement) -> None:
+        """Write the rest, and put the index at ``target``; ``placement`` is what placed the entries.
 
-        Raises HostileInputError where an entry lies below one that is not a directory.
+        Raises HostileInputError where an entry lies below one that is not a directory, or a hard link names no file.
         """
         self._file.flush()
-        external = list(external)
+        external = list(placement.external)
         if not self._sorted or external:
             self._sort()
-        external += self._missing_targets()
+        missing = self._missing_targets()
+        external += missing
+        if missing and placement.below is not None:
+            # As in an overlay: a lower layer's file is copied up before it gets another name.
+            for path in missing:
+                self.add(linked_below(placement.below, path), ELSEWHERE)
+            self._file.flush()
+            self._sort()
         offsets_at = self._position
         self._file.write(self._offsets.tobytes())
         lists_at = offsets_at + 8 * len(self._offsets)
@@ -146,9 +162,13 @@ class LayerIndex:
 
     def __init__(self, path: Path, boot: str) -> None:
         with path.open("rb") as file:
-            if os.fstat(file.fileno()).st_size < _HEADER.size:
+            size = os.fstat(file.fileno()).st_size
+            if size < _HEADER.size:
                 raise _damaged(path)
-            self._view = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+            # A mapping costs a descriptor for as long as it lives, and there may be hundreds of layers.
+            self._view: Data = (
+                file.read() if size <= _SMALL else mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+            )
         magic, written, checksum, count, offsets_at, lists_at = _HEADER.unpack_from(self._view)
         if magic != MAGIC or not _HEADER.size <= offsets_at <= lists_at <= len(self._view):
             raise _damaged(path)
@@ -179,7 +199,7 @@ class LayerIndex:
         entry, offset = self._read(at)
         if entry.kind == LNK:
             return self.content(entry.link)
-        return offset if entry.kind == REG else None
+        return offset if entry.kind == REG and offset != ELSEWHERE else None
 
     def opaque(self, path: bytes) -> bool:
         """Whether ``path`` is a directory that hides what the layers below have in it."""
@@ -216,7 +236,8 @@ class LayerIndex:
     def close(self) -> None:
         self._offsets.release()
         self._bytes.release()
-        self._view.close()
+        if not isinstance(self._view, bytes):
+            self._view.close()
 
     def _entry(self, at: int) -> Entry:
         entry, _ = self._read(at)
@@ -241,6 +262,14 @@ class LayerIndex:
         return Entry(path, kind, mode, uid, gid, mtime, size, link, major, minor, xattrs), offset
 
 
+def linked_below(below: View, path: bytes) -> Entry:
+    """The regular file of a lower layer that a hard link names. Raises HostileInputError if it is none."""
+    found = below.lookup(path)
+    if found is None or found.kind != REG:
+        raise HostileInputError(f"a hard link to {shown(path)}, which is not a regular file")
+    return found._replace(link=b"")
+
+
 def open_index(store: Store, key: str) -> LayerIndex | None:
     """The index under ``key`` (a DiffID, or that of a variant); None if there is none, or it is damaged."""
     try:
@@ -262,12 +291,12 @@ def index_writer(store: Store) -> IndexWriter:
 # The mapped file
 
 
-def _key(view: mmap.mmap, at: int) -> bytes:
+def _key(view: Data, at: int) -> bytes:
     start = at + _RECORD.size
     return view[start : start + int.from_bytes(view[at + _KEY_LENGTH_AT : at + _KEY_LENGTH_AT + 2], "little")]
 
 
-def _bisect(view: mmap.mmap, offsets: array[int] | memoryview, key: bytes) -> int:
+def _bisect(view: Data, offsets: array[int] | memoryview, key: bytes) -> int:
     """The number of the first record whose key is not below ``key``."""
     low, high = 0, len(offsets)
     while low < high:
@@ -279,7 +308,7 @@ def _bisect(view: mmap.mmap, offsets: array[int] | memoryview, key: bytes) -> in
     return low
 
 
-def _find(view: mmap.mmap, offsets: array[int] | memoryview, key: bytes) -> int | None:
+def _find(view: Data, offsets: array[int] | memoryview, key: bytes) -> int | None:
     number = _bisect(view, offsets, key)
     if number < len(offsets) and _key(view, offsets[number]) == key:
         return int(offsets[number])
@@ -290,7 +319,7 @@ def _pack_list(items: list[bytes]) -> bytes:
     return struct.pack("<I", len(items)) + b"".join([struct.pack("<I", len(item)) + item for item in items])
 
 
-def _unpack_list(view: mmap.mmap, at: int) -> tuple[list[bytes], int]:
+def _unpack_list(view: Data, at: int) -> tuple[list[bytes], int]:
     (count,) = struct.unpack_from("<I", view, at)
     at += 4
     items = []

@@ -72,7 +72,7 @@ def pack(
         tar.close()
         pipeline.finish()
         layer = blob.commit(DiffID("sha256:" + diff_id.hexdigest()))
-        index.finish(index_path(store, layer.diff_id), placement.external)
+        index.finish(index_path(store, layer.diff_id), placement)
         return Packed(layer, entries, tar.size)
 
 

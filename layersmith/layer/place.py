@@ -35,7 +35,7 @@ class Placement:
     """
 
     def __init__(self, below: View | None = None, *, alone: bool = True) -> None:
-        self._below = below
+        self.below = below
         self._alone = alone
         self._real: dict[bytes, bytes] = {b"": b""}  # a directory, as a tar may write it -> its real path
         self._links: dict[bytes, bytes] = {}
@@ -151,10 +151,10 @@ class Placement:
 
     def _in_below(self, path: bytes) -> Entry | None:
         if path not in self.external:
-            if not self._alone and self._below is None:
+            if not self._alone and self.below is None:
                 raise ExternalPath
             self.external[path] = None
-        return self._below.lookup(path) if self._below is not None else None
+        return self.below.lookup(path) if self.below is not None else None
 
     def _forget_aliases(self) -> None:
         self._real = {path: real for path, real in self._real.items() if path == real}

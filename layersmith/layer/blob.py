@@ -1,0 +1,142 @@
+"""A layer's blob read as a tar, verified on the way. In: a `Layer` in the store. Out: a `TarReader`, an index, a file."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from layersmith.errors import DigestMismatchError, StoreError
+from layersmith.layer.compress import decompress
+from layersmith.layer.entry import DIR
+from layersmith.layer.index import LayerIndex, index_path, index_writer, open_index
+from layersmith.layer.pipeline import Feed
+from layersmith.layer.place import Placement
+from layersmith.layer.tar.reader import TarReader
+from layersmith.layer.tar.writer import PIECE
+from layersmith.oci.descriptor import Layer
+
+if TYPE_CHECKING:
+    from layersmith.layer.view import View
+    from layersmith.store import Store
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What a layer may hold at most: bytes of its uncompressed tar (sparse files count in full), and entries."""
+
+    max_size: int = 64 << 30
+    max_entries: int = 10_000_000
+
+
+LIMITS = Limits()
+
+
+@contextmanager
+def open_tar(store: Store, layer: Layer, limits: Limits = LIMITS) -> Iterator[TarReader]:
+    """The layer's tar. When the block ends without an error, blob and tar were found to be what their digests say.
+
+    The blob's media type is not asked how it is compressed: the bytes say so themselves.
+
+    Raises:
+        NotFoundError, DigestMismatchError: the blob is missing or damaged.
+        TransportError, HostileInputError: it is not a tar, or beyond ``limits``.
+    """
+    diff_id = hashlib.sha256()
+    with store.blobs.open(layer.descriptor) as blob:
+        plain = decompress(blob)
+        feed = Feed(plain.fill, diff_id.update)
+        try:
+            yield TarReader(feed, max_size=limits.max_size, max_entries=limits.max_entries)
+        finally:
+            feed.close()
+        # A compressed stream may end before its blob does; only the blob's end verifies it.
+        while blob.read(1 << 16):
+            pass
+    if "sha256:" + diff_id.hexdigest() != layer.diff_id:
+        raise DigestMismatchError(
+            f"layer {layer.descriptor.digest} unpacks to sha256:{diff_id.hexdigest()}, "
+            f"but its image says {layer.diff_id}",
+            hint="the image is damaged or forged: its config and its layers don't belong together",
+        )
+
+
+def read_at(store: Store, layer: Layer, offset: int, size: int) -> Iterator[bytes]:
+    """The ``size`` bytes of the layer's tar from ``offset`` on. Stops there, so nothing is verified."""
+    with store.blobs.open(layer.descriptor) as blob:
+        plain = decompress(blob)
+        buffer = memoryview(bytearray(PIECE))
+        at = 0
+        end = offset + size
+        while at < end:
+            count = plain.fill(buffer)
+            if not count:
+                raise StoreError(
+                    f"blob {layer.descriptor.digest} is shorter than its file index says",
+                    hint="`layersmith fsck` finds out which of them is damaged",
+                )
+            if at + count > offset:
+                yield bytes(buffer[max(0, offset - at) : min(count, end - at)])
+            at += count
+
+
+def layer_index(store: Store, layer: Layer, below: Sequence[Layer]) -> tuple[str, LayerIndex]:
+    """The layer's key on ``below`` (lowest first; see `variant_key`) and its file index there, made if missing.
+
+    Raises what `open_tar` raises, and HostileInputError for a tar that makes no sense on ``below``.
+    """
+    index = open_index(store, layer.diff_id) or _scan(store, layer, layer.diff_id, None)
+    key = variant_key(store, layer, index, below)
+    if key == layer.diff_id:
+        return key, index
+    return key, open_index(store, key) or _scan(store, layer, key, _view(store, below))
+
+
+def variant_key(store: Store, layer: Layer, index: LayerIndex, below: Sequence[Layer]) -> str:
+    """What the layer's files on ``below`` are stored under: the DiffID if they are the same as on nothing.
+
+    Else ``DiffID+hash``, over what ``below`` has at the layer's external paths: attributes of directories; or, where
+    anything else comes in (a symlink that a path leads through, a file that a hard link names), all of ``below``.
+    """
+    if not index.external or not below:
+        return layer.diff_id
+    view = _view(store, below)
+    facts = [view.lookup(path) for path in index.external]
+    if not any(facts):
+        return layer.diff_id
+    if all(fact is None or fact.kind == DIR for fact in facts):
+        text = repr([fact and tuple(fact) for fact in facts])
+    else:
+        text = repr([lower.diff_id for lower in below])
+    return f"{layer.diff_id}+{hashlib.sha256(text.encode()).hexdigest()[:32]}"
+
+
+def _scan(store: Store, layer: Layer, key: str, below: View | None) -> LayerIndex:
+    with store.lock(f"index-{key}"):
+        found = open_index(store, key)
+        if found is not None:
+            return found
+        writer = index_writer(store)
+        try:
+            placement = Placement(below)
+            with open_tar(store, layer) as tar:
+                for entry in tar:
+                    placed = placement.place(entry)
+                    if placed is not None:
+                        for directory in placed[1]:
+                            writer.add(directory)
+                        writer.add(placed[0], tar.offset)
+            writer.finish(index_path(store, key), placement)
+        finally:
+            writer.abort()
+    return LayerIndex(index_path(store, key), store.snapshots.boot)
+
+
+def _view(store: Store, layers: Sequence[Layer]) -> View:
+    from layersmith.layer.view import (
+        View,
+    )  # a View is made of indexes, and a variant's index by way of a View
+
+    return View(store, layers)
