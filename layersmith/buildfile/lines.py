@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from layersmith.buildfile.instructions import Check, Directives, Heredoc
-from layersmith.buildfile.words import SPACE, expand_bare, raw_words
+from layersmith.buildfile.words import SPACE, bare_words, raw_words
 from layersmith.errors import BuildfileSyntaxError, ExpansionError
 from layersmith.source import Source, Span
 
@@ -199,7 +199,7 @@ def heredoc_of(word: str) -> Heredoc | None:
     fd, dash, delimiter = match.groups()
     try:
         raw = raw_words(delimiter)
-        names = expand_bare(delimiter)
+        names = bare_words(delimiter)
     except ExpansionError:
         return None
     if len(raw) != 1 or len(names) != 1:
@@ -228,7 +228,7 @@ def read_directives(source: Source) -> Directives:
         if key in found:
             raise BuildfileSyntaxError(
                 f"only one {key} parser directive can be used",
-                hint=f"the first is on a line above; remove one of the two",
+                hint="the first is on a line above; remove one of the two",
                 span=span,
             )
         if key == "escape" and value not in ("\\", "`"):

@@ -53,7 +53,13 @@ def raw_words(text: str) -> list[str]:
 
     Raises `ExpansionError` where quotes or braces do not match.
     """
-    return split(_Scanner(text, {}, escape="\\", quotes=Quotes.KEEP, literal=True).pieces())
+    scanner = _Scanner(text, {}, escape="\\", quotes=Quotes.KEEP, keep_variables=True, keep_escapes=True)
+    return split(scanner.pieces())
+
+
+def bare_words(text: str) -> list[str]:
+    """Split ``text`` at unquoted blanks and remove quotes and escapes, but leave variables as written."""
+    return split(_Scanner(text, {}, escape="\\", keep_variables=True).pieces())
 
 
 class Quotes(Enum):
@@ -92,7 +98,7 @@ def _plain(special: str) -> re.Pattern[str]:
 
 
 class _Scanner:
-    """One expansion: a cursor over ``text``. ``literal`` leaves escapes and ``$variables`` as written."""
+    """One expansion: a cursor over ``text``."""
 
     def __init__(
         self,
@@ -102,7 +108,8 @@ class _Scanner:
         escape: str,
         unset: set[str] | None = None,
         quotes: Quotes = Quotes.REMOVE,
-        literal: bool = False,
+        keep_variables: bool = False,
+        keep_escapes: bool = False,
     ) -> None:
         self.text = text
         self.position = 0
@@ -110,11 +117,12 @@ class _Scanner:
         self.escape = escape
         self.unset = unset
         self.quotes = quotes
-        self.literal = literal
+        self.keep_variables = keep_variables
+        self.keep_escapes = keep_escapes
         self.depth = 0
         self.length = 0
         self.plain = _plain(
-            "$" + ("" if quotes is Quotes.TEXT else "'\"") + ("<" if literal else "") + escape
+            "$" + ("" if quotes is Quotes.TEXT else "'\"") + ("<" if keep_variables else "") + escape
         )
         self.plain_in_quotes = _plain('$"' + escape)
 
@@ -123,7 +131,7 @@ class _Scanner:
 
     def pieces(self) -> list[Piece]:
         """The whole text, expanded."""
-        return self._until("", keep_escapes=self.literal)
+        return self._until("", keep_escapes=self.keep_escapes)
 
     def _peek(self) -> str:
         return self.text[self.position : self.position + 1]
@@ -142,7 +150,7 @@ class _Scanner:
                 return pieces
             if char == "$":
                 pieces.append((self._dollar(), True))
-            elif char == "<" and self.literal:
+            elif char == "<" and self.keep_variables:
                 pieces.append((self._less_than(), False))
             elif char == "'" and self.quotes is not Quotes.TEXT:
                 pieces.append((self._single_quoted(), False))
@@ -251,7 +259,7 @@ class _Scanner:
                 hint="known are ${v-w} ${v:-w} ${v+w} ${v:+w} ${v?m} ${v:?m} ${v#p} ${v##p} ${v%p} ${v%%p} ${v/p/r} ${v//p/r}",
             )
         word = self._word("}", keep_escapes=False)
-        if self.literal:
+        if self.keep_variables:
             return self.text[start : self.position]
         value = self.env.get(name)
         missing = value is None or (empty_is_unset and not value)
@@ -265,7 +273,7 @@ class _Scanner:
         return word if missing else value or ""
 
     def _trimmed(self, name: str, operator: str, pattern: str, start: int) -> str:
-        if self.literal:
+        if self.keep_variables:
             return self.text[start : self.position]
         value = self._lookup(name)
         longest = pattern.startswith(operator)
@@ -278,12 +286,12 @@ class _Scanner:
             self.position += 1
         pattern = self._word("/", keep_escapes=True)
         replacement = self._word("}", keep_escapes=True)
-        if self.literal:
+        if self.keep_variables:
             return self.text[start : self.position]
         return patterns.replace(self._lookup(name), pattern, replacement, every=every, limit=LONGEST)
 
     def _plain_value(self, name: str, start: int) -> str:
-        return self.text[start : self.position] if self.literal else self._lookup(name)
+        return self.text[start : self.position] if self.keep_variables else self._lookup(name)
 
     def _lookup(self, name: str) -> str:
         value = self.env.get(name)

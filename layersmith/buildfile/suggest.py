@@ -1,0 +1,20 @@
+"""PARSE: "did you mean". In: a misspelled name and the known ones. Out: the nearest, if any is near."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+
+def nearest(name: str, known: Iterable[str]) -> str | None:
+    """The name in ``known`` that ``name`` was most likely meant to be, whatever its case; None if nothing is near."""
+    import difflib  # 2 ms, and only needed for an error
+
+    by_folded = {candidate.casefold(): candidate for candidate in known}
+    close = difflib.get_close_matches(name.casefold()[:100], by_folded, n=1, cutoff=0.6)
+    return by_folded[close[0]] if close else None
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """A hint for an error: ``did you mean X?``, or nothing."""
+    found = nearest(name, known)
+    return f"did you mean {found}?" if found else ""

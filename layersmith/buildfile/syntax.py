@@ -1,0 +1,37 @@
+"""PARSE: what the grammar finds in a logical line, free of lark. In: nothing. Out: `Form`, for `builders` and `format`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Word:
+    """A terminal ``kind`` of the grammar that matched ``text`` at offset ``start`` of the logical line."""
+
+    kind: str
+    text: str
+    start: int
+
+    @property
+    def end(self) -> int:
+        return self.start + len(self.text)
+
+
+@dataclass(frozen=True, slots=True)
+class Form:
+    """An instruction taken apart: the grammar's ``rule``, its words, its flags as (name, value), what ONBUILD holds."""
+
+    rule: str
+    words: tuple[Word, ...]
+    flags: tuple[tuple[Word, Word | None], ...] = ()
+    inner: Form | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Syntax:
+    """What the grammar knows that messages need: for each instruction (``run``) its flags (``--mount``), and whether
+    they need a value."""
+
+    flags: Mapping[str, Mapping[str, bool]]
