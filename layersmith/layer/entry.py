@@ -74,6 +74,17 @@ Item = tuple[Entry, Content]
 gave it is advanced: who takes an item reads its content at once."""
 
 
+def kept_xattr(name: bytes) -> bool:
+    """Whether an extended attribute goes into layers and comes out of them.
+
+    Capabilities, ACLs and ``user.*`` do; ``trusted.*`` and ``security.selinux`` are this machine's own, and what
+    overlayfs keeps for itself would, coming out of a layer, let that point anywhere.
+    """
+    if name.startswith(b"user."):
+        return not name.startswith(b"user.overlay.")
+    return name == b"security.capability" or name.startswith(b"system.posix_acl_")
+
+
 def whiteout(path: bytes) -> Entry:
     """The entry that removes ``path`` of the layers below."""
     parent, slash, name = path.rpartition(b"/")

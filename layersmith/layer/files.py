@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from layersmith.errors import StepError
-from layersmith.layer.entry import BLK, CHR, DIR, FIFO, LNK, REG, SYM, Entry
+from layersmith.layer.entry import BLK, CHR, DIR, FIFO, LNK, REG, SYM, Entry, kept_xattr
 
 _KINDS = {
     stat.S_IFREG: REG,
@@ -131,8 +131,8 @@ class Files:
                     )
                 if what == "opaque" and os.getxattr(file, name) == b"y":
                     opaque = True
-            elif kept_xattr(name):
-                kept.append((os.fsencode(name), os.getxattr(file, name)))
+            elif kept_xattr(key := os.fsencode(name)):
+                kept.append((key, os.getxattr(file, name)))
         return tuple(sorted(kept)), opaque
 
     def _open(self, name: str | bytes | os.PathLike[str], flags: int, dir_fd: int | None) -> int:
@@ -142,13 +142,6 @@ class Files:
             if not self._noatime:
                 raise
             return os.open(name, flags, dir_fd=dir_fd)
-
-
-def kept_xattr(name: str) -> bool:
-    """Whether the attribute goes into layers: capabilities, ACLs and ``user.*``, but nothing of this machine's own."""
-    if name.startswith("user."):
-        return not name.startswith("user.overlay.")
-    return name == "security.capability" or name.startswith("system.posix_acl_")
 
 
 def listing(fd: int) -> list[tuple[bytes, os.DirEntry[str]]]:

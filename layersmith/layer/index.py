@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from layersmith.errors import HostileInputError, StoreError
-from layersmith.layer.entry import DIR, LNK, OPAQUE_WHITEOUT, REG, WHITEOUT_PREFIX, Entry
+from layersmith.layer.entry import CHR, DIR, LNK, OPAQUE_WHITEOUT, REG, WHITEOUT_PREFIX, Entry
 from layersmith.layer.place import shown
 
 if TYPE_CHECKING:
@@ -77,6 +77,8 @@ class IndexWriter:
             # A link to a link is a link to what that one is a name of.
             link = self._links.get(link, link)
             self._links[path] = link
+        elif kind == CHR and not major and not minor:
+            kind = WHT  # to overlayfs, which this layer will be a lowerdir of, that is what it is
         key = path.replace(b"/", b"\0")
         extra = b"".join([_XATTR.pack(len(n), len(v)) + n + v for n, v in xattrs]) if xattrs else b""
         record = _RECORD.pack(

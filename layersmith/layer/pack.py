@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from layersmith.layer.compress import Compression
-from layersmith.layer.entry import Item
+from layersmith.layer.entry import Item, kept_xattr
 from layersmith.layer.index import index_path, index_writer
 from layersmith.layer.pipeline import Pipeline
 from layersmith.layer.place import Placement
@@ -60,6 +60,8 @@ def pack(
         tar = TarWriter(pipeline.emit, pipeline.buffer())
         entries = 0
         for entry, content in items:
+            if entry.xattrs and not all(kept_xattr(name) for name, _ in entry.xattrs):
+                entry = entry._replace(xattrs=tuple(pair for pair in entry.xattrs if kept_xattr(pair[0])))
             if epoch is not None and entry.mtime > epoch:
                 entry = entry._replace(mtime=epoch)
             offset = tar.add(entry, content)

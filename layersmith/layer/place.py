@@ -13,7 +13,16 @@ import os
 from typing import TYPE_CHECKING
 
 from layersmith.errors import HostileInputError
-from layersmith.layer.entry import DIR, LNK, MAX_PATH, OPAQUE_WHITEOUT, SYM, WHITEOUT_PREFIX, Entry
+from layersmith.layer.entry import (
+    DIR,
+    LNK,
+    MAX_PATH,
+    OPAQUE_WHITEOUT,
+    SYM,
+    WHITEOUT_PREFIX,
+    Entry,
+    kept_xattr,
+)
 
 if TYPE_CHECKING:
     from layersmith.layer.view import View
@@ -45,9 +54,13 @@ class Placement:
     def place(self, entry: Entry) -> tuple[Entry, list[Entry]] | None:
         """The entry at its real path, and the missing parents to make before it; None for one without effect.
 
+        Extended attributes that have no business in a layer are dropped (`kept_xattr`).
+
         Raises HostileInputError for a path through a file, too many links, or a whiteout that means nothing.
         """
         path = entry.path
+        if entry.xattrs and not all(kept_xattr(name) for name, _ in entry.xattrs):
+            entry = entry._replace(xattrs=tuple(pair for pair in entry.xattrs if kept_xattr(pair[0])))
         parent, _, name = path.rpartition(b"/")
         if name.startswith(WHITEOUT_PREFIX):
             return self._place_whiteout(entry, parent, name)
@@ -151,10 +164,15 @@ class Placement:
 
     def _in_below(self, path: bytes) -> Entry | None:
         if path not in self.external:
-            if not self._alone and self.below is None:
-                raise ExternalPath
+            self.needs_below()
             self.external[path] = None
         return self.below.lookup(path) if self.below is not None else None
+
+    def needs_below(self) -> View | None:
+        """The layers below; raises ExternalPath if nobody said what they are."""
+        if not self._alone and self.below is None:
+            raise ExternalPath
+        return self.below
 
     def _forget_aliases(self) -> None:
         self._real = {path: real for path, real in self._real.items() if path == real}

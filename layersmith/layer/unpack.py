@@ -2,39 +2,63 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from layersmith.errors import HostileInputError
+from layersmith.layer.blob import LIMITS, Limits, layer_index, open_tar
+from layersmith.layer.entry import LNK, Entry
+from layersmith.layer.index import IndexWriter, index_path, index_writer, linked_below, open_index
+from layersmith.layer.place import ExternalPath, Placement, shown
+from layersmith.layer.view import View
+from layersmith.layer.write import SnapshotWriter
+from layersmith.store.files import storing
+
 if TYPE_CHECKING:
+    from layersmith.layer.tar.reader import TarReader
     from layersmith.oci.descriptor import Layer
     from layersmith.store import Store
 
-
-@dataclass(frozen=True, slots=True)
-class Limits:
-    """What a layer may hold at most: bytes of its uncompressed tar (sparse files count in full), and entries."""
-
-    max_size: int = 64 << 30
-    max_entries: int = 10_000_000
+__all__ = ["LIMITS", "Limits", "lowerdirs", "prepare_upper", "unpack"]
 
 
 def lowerdirs(
     store: Store,
     layers: Sequence[Layer],
     *,
-    limits: Limits = Limits(),
+    limits: Limits = LIMITS,
     xattr_namespace: str = "trusted",
     ignore_chown_errors: bool = False,
 ) -> tuple[Path, ...]:
     """The snapshots of an image's ``layers`` (lowest first), as overlay wants them: topmost first.
 
-    Unpacks what the store has not unpacked yet. Raises HostileInputError for a layer that leaves its root or its
-    limits, DigestMismatchError for a damaged blob, NotFoundError for a missing one, StoreError where a file can't
-    be written (rootless with a single id: where an owner can't be set, unless ``ignore_chown_errors``).
+    Unpacks what the store has not unpacked yet. Where a layer hides all of the root directory of those below, they
+    are left out: overlayfs merges roots whatever their attributes say. Nor does it take the root's own owner and
+    mode from any but the topmost directory, for which there is `prepare_upper`.
+
+    Raises:
+        HostileInputError: a layer leaves its root or its limits.
+        DigestMismatchError, NotFoundError: a blob is damaged or missing.
+        StoreError: a file can't be written (rootless with a single id: an owner can't be set, unless
+            ``ignore_chown_errors``).
     """
-    raise NotImplementedError
+    found: list[Path] = []
+    for number, layer in enumerate(layers):
+        path = unpack(
+            store,
+            layer,
+            layers[:number],
+            limits=limits,
+            xattr_namespace=xattr_namespace,
+            ignore_chown_errors=ignore_chown_errors,
+        )
+        index = open_index(store, layer.diff_id)
+        if index is not None and index.opaque(b""):
+            found.clear()
+        found.append(path)
+    return tuple(reversed(found))
 
 
 def unpack(
@@ -42,9 +66,106 @@ def unpack(
     layer: Layer,
     below: Sequence[Layer] = (),
     *,
-    limits: Limits = Limits(),
+    limits: Limits = LIMITS,
     xattr_namespace: str = "trusted",
     ignore_chown_errors: bool = False,
 ) -> Path:
     """The snapshot of one ``layer`` that lies on ``below`` (lowest first); see `lowerdirs`."""
-    raise NotImplementedError
+    key, placement = str(layer.diff_id), Placement(alone=not below)
+    index = open_index(store, key)
+    if index is not None:
+        key, index = layer_index(store, layer, below)
+    for _ in range(2):
+        found = store.snapshots.find(key)
+        if found is not None:
+            return found
+        if index is not None:
+            placement = Placement(View(store, below) if key != layer.diff_id else None)
+        try:
+            with store.lock(f"snapshot-{key}"):
+                found = store.snapshots.find(key)
+                if found is not None:
+                    return found
+                job = _Job(store, layer, key, placement, limits)
+                return job.run(xattr_namespace + ".overlay.opaque", ignore_chown_errors=ignore_chown_errors)
+        except ExternalPath:
+            # Only known once it was read: what this layer is depends on those below.
+            key, index = layer_index(store, layer, below)
+    raise AssertionError("a placement on known layers asks for none")
+
+
+class _Job:
+    """Unpacks one layer, and writes its index if that is missing."""
+
+    def __init__(self, store: Store, layer: Layer, key: str, placement: Placement, limits: Limits) -> None:
+        self._store = store
+        self._layer = layer
+        self._key = key
+        self._placement = placement
+        self._limits = limits
+
+    def run(self, opaque: str, *, ignore_chown_errors: bool) -> Path:
+        store = self._store
+        pending = store.snapshots.create()
+        index = None if open_index(store, self._key) else index_writer(store)
+        try:
+            with storing(pending.path):
+                writer = SnapshotWriter(pending.path, opaque=opaque, ignore_chown_errors=ignore_chown_errors)
+                try:
+                    with open_tar(store, self._layer, self._limits) as tar:
+                        self._write(tar, writer, index)
+                    writer.finish()
+                finally:
+                    writer.close()
+            if index is not None:
+                index.finish(index_path(store, self._key), self._placement)
+            return store.snapshots.commit(pending, self._key)
+        except BaseException:
+            store.snapshots.discard(pending)
+            raise
+        finally:
+            if index is not None:
+                index.abort()
+
+    def _write(self, tar: TarReader, writer: SnapshotWriter, index: IndexWriter | None) -> None:
+        place = self._placement.place
+        for entry in tar:
+            placed = place(entry)
+            if placed is None:
+                continue
+            entry, implied = placed
+            for directory in implied:
+                writer.put(directory, tar)
+                if index is not None:
+                    index.add(directory)
+            if index is not None:
+                index.add(entry, tar.offset)
+            try:
+                writer.put(entry, tar)
+            except FileNotFoundError:
+                if entry.kind != LNK:
+                    raise
+                self._link_from_below(entry, writer, tar)
+
+    def _link_from_below(self, entry: Entry, writer: SnapshotWriter, tar: TarReader) -> None:
+        """A hard link to a file of a lower layer: copy that up, as an overlay does, and link to the copy."""
+        below = self._placement.needs_below()
+        if below is None:
+            raise HostileInputError(
+                f"{shown(entry.path)}: a hard link to {shown(entry.link)}, which is missing"
+            )
+        writer.put_bytes(linked_below(below, entry.link), below.content(entry.link))
+        writer.put(entry, tar)
+
+
+def prepare_upper(upper: Path, root: Entry) -> None:
+    """Give an overlay's empty upper directory the attributes of the root below (`View.lookup` of ``b""``).
+
+    A merged root shows its topmost directory's attributes, and `changes` tells from them whether a step changed it.
+    """
+    with storing(upper):
+        os.chown(upper, root.uid, root.gid)
+        upper.chmod(root.mode)
+        for key, value in root.xattrs:
+            os.setxattr(upper, key, value)
+        os.utime(upper, (root.mtime, root.mtime))
