@@ -18,8 +18,8 @@ from typing import TYPE_CHECKING, Any
 from layersmith.errors import CopyError, HostileInputError, TransportError
 from layersmith.execute.scope import Verdict
 from layersmith.execute.selection import Selected, is_regular
-from layersmith.execute.source import FILE, Child, Looks, in_layer
-from layersmith.execute.tree import MAX_LINKS, open_beneath
+from layersmith.execute.source import Child, Looks
+from layersmith.execute.tree import FILE, MAX_LINKS, open_beneath
 from layersmith.layer.compress import decompress
 from layersmith.layer.entry import DIR, LNK, REG, SYM, Entry, Item
 from layersmith.layer.tar import read_tar
@@ -182,8 +182,7 @@ class ArchiveSource:
 
     def _owned(self, entry: Entry) -> Entry:
         uid, gid = self._looks.owner or (entry.uid, entry.gid)
-        kept = tuple(pair for pair in entry.xattrs if in_layer(os.fsdecode(pair[0])))
-        return entry._replace(uid=uid, gid=gid, xattrs=kept)
+        return entry._replace(uid=uid, gid=gid)
 
     def _keep(self, body: Readable) -> int:
         offset = self._bodies.tell()

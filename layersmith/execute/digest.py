@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING
 from layersmith.errors import CopyError
 from layersmith.execute.scope import Scope, Verdict
 from layersmith.execute.selection import Inline, Selected
-from layersmith.execute.source import FILE, xattrs
-from layersmith.execute.tree import DIRECTORY, OpenTree, open_beneath
+from layersmith.execute.tree import DIRECTORY, FILE, OpenTree, open_beneath
+from layersmith.layer.files import Files
 
 if TYPE_CHECKING:
     from layersmith.store.statcache import Stat, StatCache
@@ -78,6 +78,7 @@ class _Table:
         self._fresh: dict[bytes, Stat] = {}
         self._seen = 0
         self._buffer = memoryview(bytearray(BLOCK))
+        self._files = Files()
 
     def content(self, directory: int, name: str, path: str, status: os.stat_result) -> bytes:
         """SHA-256 of a regular file's body, mixed with its xattrs if it has any."""
@@ -114,7 +115,7 @@ class _Table:
             hasher = hashlib.sha256()
             while count := os.readv(fd, [self._buffer]):
                 hasher.update(self._buffer[:count])
-            attributes = xattrs(fd)
+            attributes, _ = self._files.xattrs(fd, b"")
         finally:
             os.close(fd)
         if attributes:
@@ -130,6 +131,7 @@ class _Walk:
         self._table = table
         self._owner = owner
         self._mode = mode
+        self._files = Files()
         self._names: dict[tuple[int, int], str] = {}
 
     def pairs(self) -> Iterator[tuple[str, str]]:
@@ -174,7 +176,7 @@ class _Walk:
                 if is_dir:
                     fd = os.open(name, DIRECTORY, dir_fd=fd)
                     stack.append((fd, path + "/", self._names_in(fd, inner)))
-                    pair = path, self._print("dir", os.fstat(fd), xattrs(fd) or "")
+                    pair = path, self._print("dir", os.fstat(fd), self._files.xattrs(fd, b"")[0] or "")
                     if verdict is not Verdict.KEEP:
                         lazy.append((len(stack), pair))
                         continue

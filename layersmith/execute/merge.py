@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from layersmith.errors import CopyError
@@ -23,19 +23,18 @@ Given = tuple[Contributor, Any, Child]
 
 @dataclass(slots=True)
 class _Frame:
-    """A destination directory being written: who contributes to it, and the names still to come (last is next)."""
+    """A destination directory being written: who contributes to it, and what is still to come."""
 
-    path: bytes
     opened: list[tuple[Contributor, Any]]
-    names: list[tuple[bytes, list[Given]]]
-    below: dict[bytes, Entry] = field(default_factory=dict)
-    """What the layers below have in it, by name."""
+    names: Iterator[tuple[bytes, list[Given], Entry | None]]
+    """(path, who has it, what the layers below have there), in order."""
 
 
 class Merge:
     """Writes ``contributors``, in their order, into the directory ``path`` of ``view``.
 
     ``pending`` are entries that must come first if anything is written at all: the directories that lead here.
+    ``now`` is the time of directories that no contributor has attributes for.
     """
 
     def __init__(
@@ -47,10 +46,10 @@ class Merge:
         *,
         now: int,
     ) -> None:
-        self._now = now
         self._view = view
         self._path = path
         self._contributors = contributors
+        self._now = now
         self._pending: list[tuple[int, Entry | CopyError]] = [(0, entry) for entry in pending]
         """(depth of the frame, entry): directories that are written only before something below them."""
 
@@ -64,48 +63,49 @@ class Merge:
         try:
             if created:
                 yield from self._flush()
-            opened = [(c, c.enter(None, None)) for c in self._contributors]
-            stack.append(self._frame(self._path, opened, exists=exists))
+            stack.append(self._top(exists=exists))
             while stack:
-                frame = stack[-1]
-                if not frame.names:
-                    self._drop(stack.pop(), len(stack))
-                    continue
-                name, given = frame.names.pop()
-                path = frame.path + b"/" + name if frame.path else name
-                if name.startswith(WHITEOUT_PREFIX):
-                    raise CopyError(
-                        f"/{os.fsdecode(path)} can't be in an image: names that start with .wh. mark deletions there",
-                        hint="rename it, or leave it out with .dockerignore or --exclude",
-                    )
-                below = frame.below.get(name)
-                given = _last_word(path, given, below)
-                if given[-1][2].is_dir:
-                    yield from self._directory(stack, path, given, below)
-                else:
-                    yield from self._flush()
+                for path, given, below in stack[-1].names:
                     contributor, directory, child = given[-1]
+                    if child.is_dir:
+                        yield from self._directory(stack, path, given, below)
+                        break
+                    if self._pending:
+                        yield from self._flush()
                     item = contributor.item(directory, child, path)
                     try:
                         yield item
                     finally:
                         if type(item[1]) is int:
                             os.close(item[1])
+                else:
+                    self._drop(stack.pop(), len(stack))
         finally:
             while stack:
                 self._drop(stack.pop(), 0)
+
+    def _top(self, *, exists: bool) -> _Frame:
+        frame = _Frame([], iter(()))
+        try:
+            for contributor in self._contributors:
+                frame.opened.append((contributor, contributor.enter(None, None)))
+        except BaseException:
+            self._drop(frame, 0)
+            raise
+        frame.names = self._names(self._path, frame.opened, exists=exists)
+        return frame
 
     def _directory(
         self, stack: list[_Frame], path: bytes, given: list[Given], below: Entry | None
     ) -> Iterator[Item]:
         """Write the directory ``path``, or remember it until something below is written; go into it."""
-        opened: list[tuple[Contributor, Any]] = []
         exists = below is not None and below.kind == DIR
-        stack.append(_Frame(path, opened, []))  # from here on, what is opened is closed
         entry = below if exists else None
+        frame = _Frame([], iter(()))
+        stack.append(frame)  # from here on, what is opened is closed
         for contributor, directory, child in given:
             inner = contributor.enter(directory, child)
-            opened.append((contributor, inner))
+            frame.opened.append((contributor, inner))
             own = contributor.entry(inner, path)
             if own is None:
                 continue
@@ -119,17 +119,34 @@ class Merge:
             self._pending.append((len(stack), _not_a_directory(path)))
         if any(child.verdict is Verdict.KEEP for _, _, child in given):
             yield from self._flush()
-        stack[-1] = self._frame(path, opened, exists=exists)
+        frame.names = self._names(path, frame.opened, exists=exists)
 
-    def _frame(self, path: bytes, opened: list[tuple[Contributor, Any]], *, exists: bool) -> _Frame:
+    def _names(
+        self, path: bytes, opened: list[tuple[Contributor, Any]], *, exists: bool
+    ) -> Iterator[tuple[bytes, list[Given], Entry | None]]:
+        prefix = path + b"/" if path else b""
         names: dict[bytes, list[Given]] = {}
         for contributor, directory in opened:
             for child in contributor.children(directory):
-                names.setdefault(child.name, []).append((contributor, directory, child))
-        frame = _Frame(path, opened, sorted(names.items(), reverse=True))
-        if exists and names:
-            frame.below = {entry.name: entry for entry in self._view.children(path)}
-        return frame
+                given = (contributor, directory, child)
+                if child.name in names:
+                    names[child.name].append(given)
+                else:
+                    names[child.name] = [given]
+        below = {entry.name: entry for entry in self._view.children(path)} if exists and names else {}
+        alone = len(opened) == 1 and not below
+        for name in sorted(names):
+            given_here = names[name]
+            there = prefix + name
+            if name.startswith(WHITEOUT_PREFIX):
+                raise CopyError(
+                    f"/{os.fsdecode(there)} can't be in an image: names that start with .wh. mark deletions there",
+                    hint="rename it, or leave it out with .dockerignore or --exclude",
+                )
+            if alone:
+                yield there, given_here, None
+            else:
+                yield there, _last_word(there, given_here, below.get(name)), below.get(name)
 
     def _flush(self) -> Iterator[Item]:
         if self._pending:

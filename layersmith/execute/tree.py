@@ -19,6 +19,8 @@ from layersmith.context.patterns import clean
 from layersmith.errors import CopyError
 
 DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
+"""O_NONBLOCK: a fifo put in a file's place must not hang the build."""
 MAX_LINKS = 40
 """Symlinks followed for one path, as the kernel's ELOOP."""
 
