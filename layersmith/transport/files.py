@@ -76,7 +76,7 @@ def _compressed(fd: int) -> bool:
 def _spooled(store: Store, stream: BinaryIO, name: str) -> TarFiles:
     path = store.session.new_path("archive")
     plain = decompress(stream)
-    with path.open("xb", buffering=0) as file:
+    with path.open("x+b", buffering=0) as file:
         path.unlink()
         with storing(path):
             while piece := plain.read(_PIECE):

@@ -32,6 +32,8 @@ def flatten(store: Store, layers: Sequence[Layer]) -> Iterator[Item]:
     files: list[_Files] = [{} for _ in layers]
     with View(store, layers) as view:
         for entry in view.walk():
+            if not entry.path and all(index.get(b"") is None for index in indexes):
+                continue  # no layer says anything about the root directory
             if entry.kind != REG:
                 yield entry, None
                 continue

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from pathlib import PurePath
+from pathlib import Path, PurePath
 
 from layersmith.errors import NotFoundError, TransportError, UsageError
 from layersmith.oci import mediatype
@@ -134,8 +134,17 @@ def _tagged(reference: Reference) -> str:
     return reference.with_tag(reference.tag or "latest").familiar()
 
 
-def save_layout(store: Store, descriptor: Descriptor, sink: Sink, names: Sequence[str] = ()) -> None:
+def save_layout(
+    store: Store,
+    descriptor: Descriptor,
+    sink: Sink,
+    names: Sequence[str] = (),
+    *,
+    beside: Sequence[Descriptor] = (),
+) -> None:
     """Write the image at ``descriptor`` (a manifest or an index) as a layout, under ``names``.
+
+    ``beside``: entries of the index that is there, which stay, except those that have one of the names.
 
     Raises:
         NotFoundError, DigestMismatchError: a blob is missing or damaged.
@@ -144,7 +153,18 @@ def save_layout(store: Store, descriptor: Descriptor, sink: Sink, names: Sequenc
     blobs = {part.digest: part for part in closure(store.blobs, descriptor)}
     for digest in sorted(blobs):
         sink.blob(blob_path(digest), store, blobs[digest])
-    sink.data("index.json", Index(tuple(named(descriptor, names))).to_json())
+    entries = named(descriptor, names)
+    taken = {entry.annotation(REF_NAME) for entry in entries}
+    kept = [entry for entry in beside if entry.annotation(REF_NAME) not in taken]
+    sink.data("index.json", Index((*kept, *entries)).to_json())
+
+
+def entries_in(directory: Path) -> tuple[Descriptor, ...]:
+    """The entries of the layout in ``directory``, none if it is not one. Raises TransportError if it is damaged."""
+    try:
+        return Index.from_json((directory / "index.json").read_bytes()).manifests
+    except FileNotFoundError:
+        return ()
 
 
 def named(descriptor: Descriptor, names: Iterable[str]) -> list[Descriptor]:

@@ -26,7 +26,7 @@ from layersmith.transport.archive import save_docker_archive
 from layersmith.transport.convert import annotated, recompress
 from layersmith.transport.directory import write_directory
 from layersmith.transport.flatten import flatten
-from layersmith.transport.layout import save_layout
+from layersmith.transport.layout import entries_in, save_layout
 from layersmith.transport.sinks import DirectorySink, Sink, TarSink, output_file
 
 TYPES = ("oci", "docker", "tar", "local", "layers", "image", "registry")
@@ -147,7 +147,8 @@ def save(
             for name in names:
                 store.refs.set(name, descriptor)
         case "oci" if output.tar is False:
-            save_layout(store, descriptor, DirectorySink(_path(output)), names)
+            path = _path(output)
+            save_layout(store, descriptor, DirectorySink(path), names, beside=entries_in(path))
         case "local":
             write_directory(_path(output), flatten(store, Image.read(store, descriptor).layers))
         case "layers" if output.dest not in (None, "-"):

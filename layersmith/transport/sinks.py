@@ -67,10 +67,10 @@ class DirectorySink:
 class TarSink:
     """Files in a tar. Close it to write the end mark."""
 
-    def __init__(self, file: BinaryIO, *, epoch: int | None = None) -> None:
+    def __init__(self, file: BinaryIO) -> None:
         self._file = file
         self._buffer = memoryview(bytearray(PIECE))
-        self._tar = TarWriter(self._emit, self._buffer, epoch=epoch)
+        self._tar = TarWriter(self._emit, self._buffer)
         self._directories: set[str] = set()
 
     def _emit(self, buffer: memoryview, length: int) -> memoryview:
