@@ -78,6 +78,7 @@ class TarWriter:
         self._put(bytes(2 * BLOCK + -end % RECORD))
         if self._position:
             self._emit(self._buffer, self._position)
+            self._before += self._position
             self._position = 0
 
     def _add_slowly(self, entry: Entry, content: Content, header: bytes) -> int:
@@ -170,9 +171,8 @@ def _encode_with_pax(entry: Entry, name: bytes) -> bytes:
     if len(link) > 100:
         records[b"linkpath"] = link
         link = link[:100]
-    if records and not _is_utf8(b"".join(records.values())):
-        # POSIX has PAX values in UTF-8, and this record to say that they are not.
-        records[b"hdrcharset"] = b"BINARY"
+    # POSIX has PAX values in UTF-8, or else hdrcharset=BINARY before them. GNU tar complains about that record, and
+    # Go's archive/tar, like anybody else, takes the bytes as they are without it.
 
     def fitting(key: bytes, value: int, most: int) -> int:
         if 0 <= value <= most:
@@ -255,11 +255,3 @@ def _record(key: bytes, value: bytes) -> bytes:
     if len(str(length)) > len(str(rest)):
         length += 1
     return b"%d %b=%b\n" % (length, key, value)
-
-
-def _is_utf8(data: bytes) -> bool:
-    try:
-        data.decode()
-    except UnicodeDecodeError:
-        return False
-    return True
