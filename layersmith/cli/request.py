@@ -57,15 +57,15 @@ def build_request(
 
 def _main_context(args: argparse.Namespace, store: Store) -> tuple[Path, Path]:
     """The context's directory, and the Buildfile's path."""
-    from layersmith.execute.contexts import context_from_stream, context_from_url, is_remote
+    from layersmith.execute.contexts import directory_from_stream, directory_from_url, is_remote
 
     where = args.context
     if where == "-":
-        root = context_from_stream(sys.stdin.buffer, store.temporary("context")).root
+        root = directory_from_stream(sys.stdin.buffer, store.temporary("context") / "files")
     elif is_remote(where):
         from layersmith.cli.sources import fetch
 
-        root = context_from_url(where, store.temporary("context"), fetch=fetch).root
+        root = directory_from_url(where, store.temporary("context") / "files", fetch=fetch)
     else:
         path = Path(where)
         if path.is_file():

@@ -52,9 +52,11 @@ def named_image(store: Store, value: str, pull: Pull) -> Callable[[Platform], Im
     if scheme == "oci-layout":
 
         def load(platform: Platform) -> Image:
-            from layersmith.transport import load
+            from layersmith.transport.load import load as load_image
 
-            return Image.read(store, load(store, Path(rest)), platform)
+            path, _, name = rest.partition(":")
+            (loaded, *_) = load_image(store, Path(path), only=name or None)
+            return Image.read(store, loaded.descriptor, platform)
 
         return load
     raise UsageError(

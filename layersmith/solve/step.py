@@ -151,7 +151,13 @@ class StepRun:
             return {}
         scratch = self.solver.scratch / f"remote-{self.index}"
         scratch.mkdir()
-        return fetch_remote(self.op, fetch=self.solver.fetch, scratch=scratch, warn=self.warn)
+        return fetch_remote(
+            self.op, fetch=self.solver.fetch, scratch=scratch, secrets=self.secret, warn=self.warn
+        )
+
+    def secret(self, name: str) -> bytes | None:
+        read = self.solver.settings.run.secrets.get(name)
+        return None if read is None else read()
 
     @cached_property
     def trees(self) -> dict[ops.Input, Tree]:
