@@ -60,6 +60,11 @@ class View:
         found = self._find(path)
         return None if found is None else found[1]
 
+    def origin(self, path: bytes) -> Layer | None:
+        """The layer that what is at ``path`` is from; None for nothing, and for a root that no layer has."""
+        found = self._find(path)
+        return None if found is None or found[0] < 0 else self.layers[found[0]]
+
     def resolve(self, path: bytes, *, follow_last: bool = True) -> bytes:
         """The real path of ``path`` (absolute or relative to the root; ``.`` and ``..`` allowed), inside the root.
 
