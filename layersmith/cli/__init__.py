@@ -29,6 +29,7 @@ class Command:
 
 COMMANDS = {
     "build": Command("build", "Building", "Build an image from a Buildfile or Dockerfile"),
+    "run": Command("run", "Containers", "Run a command in a new container"),
 }
 
 EXIT_CODES = """\

@@ -1,0 +1,348 @@
+"""``layersmith run``: options as in docker run, then one call of `layersmith.containers.lifecycle.run`."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import os
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from layersmith.errors import LayersmithError, UsageError
+
+if TYPE_CHECKING:
+    from layersmith.containers.config import ContainerConfig, Limits
+    from layersmith.containers.configure import RunOptions
+    from layersmith.containers.runtime import Started
+    from layersmith.image import Image
+    from layersmith.oci.descriptor import Descriptor
+    from layersmith.store import Store
+
+FAILED = 125
+"""The status where it is not the command that failed, but layersmith (docker's)."""
+
+RUN_EXAMPLES = """\
+examples:
+  layersmith run --rm debian:bookworm cat /etc/os-release
+  layersmith run -it --name box busybox            a shell, with a terminal; `layersmith start -ai box` goes on in it
+  layersmith run -d -v ./site:/www web             in the background; `layersmith logs -f` shows what it says
+"""
+
+
+def run_arguments(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+
+    def repeat(*names: str, metavar: str, help: str) -> None:
+        add(*names, action="append", default=[], metavar=metavar, help=help)
+
+    def flag(*names: str, help: str) -> None:
+        add(*names, action="store_true", help=help)
+
+    flag("-i", "--interactive", help="connect standard input")
+    flag("-t", "--tty", help="give the command a terminal")
+    flag("-d", "--detach", help="run in the background; print the container's id")
+    flag("--rm", help="remove the container when it ends")
+    add("--name", default="", metavar="NAME", help="name the container (default: a random one)")
+    repeat("-e", "--env", metavar="NAME[=VALUE]", help="set a variable, or pass on the caller's")
+    repeat("--env-file", metavar="FILE", help="set the variables in FILE, one NAME=VALUE a line")
+    repeat("-l", "--label", metavar="NAME=VALUE", help="add a label")
+    add("-w", "--workdir", default="", metavar="DIR", help="the working directory")
+    add("-u", "--user", default="", metavar="USER[:GROUP]", help="who runs the command")
+    repeat("-v", "--volume", metavar="SOURCE:TARGET[:ro]", help="mount a directory or file of this machine")
+    repeat("--mount", metavar="type=bind|tmpfs,…", help="mount, as in docker")
+    repeat("--tmpfs", metavar="TARGET[:OPTIONS]", help="mount an empty tmpfs (size=, mode=, ro, exec)")
+    add("--entrypoint", metavar="PROGRAM", help="instead of the image's entrypoint")
+    add("--hostname", default="", metavar="NAME", help="(default: the container's short id)")
+    add("--network", "--net", default="default", choices=("default", "none", "host"), help="which network")
+    repeat("--add-host", metavar="NAME:IP", help="a line for /etc/hosts")
+    repeat("--dns", metavar="IP", help="a name server")
+    flag("--read-only", help="make the root file system read-only")
+    flag("--init", help="run a small init as PID 1, which reaps and forwards signals")
+    repeat("--ulimit", metavar="NAME=SOFT[:HARD]", help="a resource limit")
+    add("--shm-size", default="64m", metavar="BYTES", help="size of /dev/shm (default: 64m)")
+    repeat("--cap-add", metavar="NAME", help="add a capability, or ALL")
+    repeat("--cap-drop", metavar="NAME", help="drop a capability, or ALL")
+    flag(
+        "--privileged", help="all capabilities, devices and system calls: no protection (--security=insecure)"
+    )
+    add("--security", default="sandbox", choices=("sandbox", "insecure"), help="insecure is --privileged")
+    repeat("--security-opt", metavar="OPTION", help="no-new-privileges, or seccomp=unconfined")
+    add("-m", "--memory", default="0", metavar="BYTES", help="limit of memory")
+    add("--memory-swap", default="0", metavar="BYTES", help="limit of memory and swap together; -1: none")
+    add("--cpus", default="0", metavar="NUMBER", help="limit of processor time: 1.5 is one and a half")
+    add("--cpuset-cpus", default="", metavar="LIST", help="processors to run on: 0-3,6")
+    add("--pids-limit", default="0", metavar="NUMBER", help="limit of processes")
+    add(
+        "--stop-signal",
+        default="",
+        metavar="SIGNAL",
+        help="what `stop` sends (default: the image's, or TERM)",
+    )
+    add("--stop-timeout", type=int, default=10, metavar="SECONDS", help="how long `stop` waits (default: 10)")
+    add("--pull", default="missing", choices=("missing", "always", "never"), help="when to ask the registry")
+    add("--platform", metavar="OS/ARCH", help="which image of several (default: this machine's)")
+    add("--cidfile", metavar="FILE", help="write the container's id to FILE")
+    add("--log-driver", default="cri", choices=("cri", "none"), help="none: keep no log")
+    add(
+        "--isolation",
+        default="builtin",
+        metavar="builtin|oci[:RUNTIME]",
+        help="what runs it: oci:crun, oci:runc",
+    )
+    add("image", metavar="IMAGE")
+    add("command", nargs=argparse.REMAINDER, metavar="COMMAND …", help="instead of the image's command")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Run a command in a new container."""
+    try:
+        options = _options(args)
+        if not args.detach:
+            return _run(args, options, Foreground(args))
+        from layersmith.containers.lifecycle import detach
+
+        return detach(lambda ready: _in_background(args, options, ready))
+    except LayersmithError as error:
+        raise own_failure(error) from None
+
+
+def own_failure(error: LayersmithError) -> LayersmithError:
+    """``error``, to be reported with the status that tells it from a failure of the command."""
+    error.cli_status = FAILED  # type: ignore[attr-defined]
+    return error
+
+
+def _in_background(args: argparse.Namespace, options: RunOptions, ready: Callable[[], None]) -> int:
+    """In the process that `detach` forked: its errors are shown here, for nobody is above."""
+    from layersmith.cli.errors import show
+
+    try:
+        return _run(args, options, Background(ready, open_stdin=args.interactive))
+    except LayersmithError as error:
+        show(error)
+        return FAILED
+    except KeyboardInterrupt:
+        return 130
+
+
+def _run(args: argparse.Namespace, options: RunOptions, view: Foreground | Background) -> int:
+    from layersmith.linux.spawner import Spawner
+    from layersmith.linux.userns import enter
+
+    # First of all, and before there is any thread: see DESIGN "Running a step".
+    isolation = enter()
+    with ExitStack() as stack:
+        spawner = stack.enter_context(Spawner.start())
+        from layersmith.containers import lifecycle
+        from layersmith.containers.configure import configure
+        from layersmith.store import Store
+
+        for warning in isolation.warnings:
+            print(f"warning: {warning}", file=sys.stderr)
+        store = stack.enter_context(Store.open(None if args.root is None else Path(args.root)))
+        manifest, image = _image(store, args)
+        host = lifecycle.Host(store, spawner, isolation)
+
+        def config(id: str, name: str) -> ContainerConfig:
+            return configure(
+                options,
+                image.config,
+                manifest,
+                id=id,
+                name=name,
+                caller=os.environ,
+                host_name=os.uname().nodename,
+            )
+
+        with host.containers.create(config, args.name) as container:
+            with _cidfile(args.cidfile, container.id), view:
+                status = lifecycle.run(
+                    host,
+                    container,
+                    view.caller,
+                    started=lambda running: view.started(container.id, running),
+                    resized=view.resized,
+                )
+        host.containers.sweep(store.trash)
+    return status.code
+
+
+@contextlib.contextmanager
+def _cidfile(name: str | None, identity: str) -> Iterator[None]:
+    if name is not None:
+        try:
+            with open(name, "x") as file:
+                file.write(identity)
+        except OSError as error:
+            raise UsageError(
+                f"can't write --cidfile {name}: {error.strerror}", hint="it must not exist yet"
+            ) from None
+    yield
+
+
+def _image(store: Store, args: argparse.Namespace) -> tuple[Descriptor, Image]:
+    """The manifest to run and its image: from the store, or else from a registry."""
+    from layersmith.errors import NotFoundError
+    from layersmith.image import Image, select
+    from layersmith.oci.platform import matches, native, parse_platform
+
+    platform = parse_platform(args.platform) if args.platform else native()
+    if args.pull != "always":
+        try:
+            descriptor = select(store, store.refs.resolve(args.image), platform)
+            image = Image.read(store, descriptor)
+            if not args.platform or matches(platform, image.config.platform):
+                return descriptor, image
+        except NotFoundError:
+            if args.pull == "never":
+                raise
+    if args.pull == "never":
+        raise NotFoundError(f"image {args.image} in the store is not for {platform}")
+    from layersmith.cli.progress import PlainProgress
+    from layersmith.cli.sources import puller
+
+    descriptor = select(store, puller(store, PlainProgress())(args.image, platform), platform)
+    return descriptor, Image.read(store, descriptor)
+
+
+# Who is on the other side of the container
+
+
+class Foreground:
+    """The caller's own streams and terminal. In its block the terminal may be changed; afterwards it is as before."""
+
+    def __init__(self, args: argparse.Namespace) -> None:
+        from layersmith.containers.streams import Caller
+
+        if args.tty and args.interactive and not os.isatty(0):
+            raise UsageError("standard input is not a terminal", hint="leave out -t, or run it in a terminal")
+        self.caller = Caller(0 if args.interactive else None, 1, 2)
+        self._tty = args.tty
+        self._raw = args.tty and args.interactive
+        self._restore = ExitStack()
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, *_: object) -> None:
+        self._restore.close()
+
+    def started(self, _: str, running: Started) -> None:
+        if self._tty:
+            self.resized(running)
+        if self._raw:
+            from layersmith.linux import terminal
+
+            self._restore.enter_context(terminal.raw(0))
+
+    def resized(self, running: Started) -> None:
+        from layersmith.linux import terminal
+
+        if running.terminal is not None:
+            for fd in (1, 0, 2):
+                rows, columns = terminal.window_size(fd)
+                if rows and columns:
+                    terminal.set_window_size(running.terminal, rows, columns)
+                    return
+
+
+class Background:
+    """Nobody: the container's id is printed when it runs, and then the caller's terminal is let go."""
+
+    def __init__(self, ready: Callable[[], None], *, open_stdin: bool) -> None:
+        from layersmith.containers.streams import Caller
+
+        self.caller = Caller(open_stdin=open_stdin)
+        self._ready = ready
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+    def started(self, identity: str, _: Started) -> None:
+        print(identity, flush=True)
+        self._ready()
+
+    def resized(self, _: Started) -> None:
+        pass
+
+
+# The options
+
+
+def _options(args: argparse.Namespace) -> RunOptions:
+    from layersmith.containers import options
+    from layersmith.containers.configure import RunOptions
+
+    mounts = [
+        *(options.volume(text) for text in args.volume),
+        *(options.mount(text) for text in args.mount),
+        *(options.tmpfs(text) for text in args.tmpfs),
+    ]
+    no_new_privileges, seccomp = _security(args.security_opt)
+    return RunOptions(
+        image=args.image,
+        command=tuple(args.command),
+        entrypoint=args.entrypoint,
+        env=tuple(args.env),
+        env_files=tuple(args.env_file),
+        labels=tuple((name, value) for name, _, value in (text.partition("=") for text in args.label)),
+        workdir=args.workdir,
+        user=args.user,
+        hostname=args.hostname,
+        mounts=tuple(mounts),
+        network=args.network,
+        cap_add=tuple(args.cap_add),
+        cap_drop=tuple(args.cap_drop),
+        insecure=args.privileged or args.security == "insecure",
+        seccomp=seccomp,
+        no_new_privileges=no_new_privileges,
+        readonly=args.read_only,
+        init=args.init,
+        tty=args.tty,
+        open_stdin=args.interactive,
+        auto_remove=args.rm,
+        rlimits=tuple(options.ulimit(text) for text in args.ulimit),
+        add_hosts=tuple(args.add_host),
+        dns=tuple(args.dns),
+        shm_size=options.size(args.shm_size, "--shm-size"),
+        limits=_limits(args),
+        stop_signal=args.stop_signal,
+        stop_timeout=args.stop_timeout,
+        isolation=args.isolation,
+        # Nobody can read the log of a container that is gone when its command ends, and was seen all the time.
+        log=args.log_driver != "none" and not (args.rm and not args.detach),
+    )
+
+
+def _security(texts: Sequence[str]) -> tuple[bool, bool]:
+    """(no_new_privileges, seccomp) of ``--security-opt``."""
+    no_new_privileges, seccomp = False, True
+    for text in texts:
+        if text in ("no-new-privileges", "no-new-privileges=true", "no-new-privileges:true"):
+            no_new_privileges = True
+        elif text in ("seccomp=unconfined", "seccomp:unconfined"):
+            seccomp = False
+        else:
+            raise UsageError(
+                f"unknown --security-opt {text!r}", hint="there are no-new-privileges and seccomp=unconfined"
+            )
+    return no_new_privileges, seccomp
+
+
+def _limits(args: argparse.Namespace) -> Limits:
+    from layersmith.containers.config import Limits
+    from layersmith.containers.options import number, size
+
+    return Limits(
+        memory=size(args.memory, "--memory"),
+        memory_swap=size(args.memory_swap, "--memory-swap"),
+        cpus=number(args.cpus, "--cpus"),
+        cpuset_cpus=args.cpuset_cpus,
+        pids=int(number(args.pids_limit, "--pids-limit")),
+    )

@@ -1,0 +1,97 @@
+"""A container from its image to its end. In: a store, a container, what runs it. Out: its `Status`."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from layersmith.containers.container import Container, Containers
+from layersmith.containers.runtime import Runtime, Started
+from layersmith.containers.sandboxes import sandbox
+from layersmith.containers.status import Status
+from layersmith.containers.streams import Caller
+from layersmith.containers.supervise import supervise
+from layersmith.image import Image
+from layersmith.layer.unpack import lowerdirs
+
+if TYPE_CHECKING:
+    from layersmith.linux.userns import Isolation
+    from layersmith.store import Store
+
+
+@dataclass(frozen=True, slots=True)
+class Host:
+    """What containers run on: the store, what runs sandboxes, and how this process is isolated."""
+
+    store: Store
+    runtime: Runtime
+    isolation: Isolation
+
+    @property
+    def containers(self) -> Containers:
+        return Containers(self.store.root)
+
+
+def run(
+    host: Host,
+    container: Container,
+    caller: Caller,
+    *,
+    started: Callable[[Started], None] = lambda _: None,
+    resized: Callable[[Started], None] = lambda _: None,
+) -> Status:
+    """Run ``container``, whose lock the caller holds, to its end; with ``auto_remove`` it is then gone.
+
+    Raises SandboxError, StepError: it could not be started; NotFoundError, DigestMismatchError: its image is damaged.
+    """
+    with ExitStack() as stack:
+        if container.config.auto_remove:
+            stack.callback(host.containers.remove, container, host.store.trash)
+        image = Image.read(host.store, container.config.manifest)
+        described = sandbox(container, lowers(host, image), host.isolation)
+        return supervise(container, host.runtime, described, caller, started=started, resized=resized)
+
+
+def lowers(host: Host, image: Image) -> tuple[Path, ...]:
+    """The directories of the image's layers, topmost first."""
+    return lowerdirs(
+        host.store,
+        image.layers,
+        xattr_namespace="user" if host.isolation.userxattr else "trusted",
+        ignore_chown_errors=host.isolation.single_id,
+    )
+
+
+def detach(work: Callable[[Callable[[], None]], int]) -> int:
+    """Do ``work(ready)`` in another process, which from ``ready()`` on is on its own: a session without a terminal.
+
+    Returns 0 then, or else the status that ``work`` returned without being ready. No thread may run in the caller.
+    """
+    reader, writer = os.pipe2(os.O_CLOEXEC)
+    child = os.fork()
+    if child:
+        os.close(writer)
+        ready = os.read(reader, 1)
+        os.close(reader)
+        return 0 if ready else os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    os.close(reader)
+    status = 1
+    try:
+        status = work(lambda: _leave(writer))
+    finally:
+        os._exit(status)
+
+
+def _leave(writer: int) -> None:
+    os.setsid()
+    os.chdir("/")
+    null = os.open(os.devnull, os.O_RDWR)
+    for fd in range(3):
+        os.dup2(null, fd)
+    os.close(null)
+    os.write(writer, b".")
+    os.close(writer)

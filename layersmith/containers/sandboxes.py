@@ -1,0 +1,63 @@
+"""A container's config, and the directories of its image's layers, to the `Sandbox` that runs it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from layersmith.containers.container import Container
+from layersmith.linux import hostfiles
+from layersmith.linux.overlay import Overlay
+from layersmith.linux.sandbox import Sandbox
+
+if TYPE_CHECKING:
+    from layersmith.linux.userns import Isolation
+
+
+def sandbox(
+    container: Container,
+    lowers: Sequence[Path],
+    isolation: Isolation,
+    *,
+    network: str = "host",
+    cgroups: tuple[str, ...] = (),
+) -> Sandbox:
+    """What runs ``container`` on ``lowers`` (topmost first). ``network`` is what the network ``default`` means here.
+
+    Raises UsageError for an ``--add-host`` that is none.
+    """
+    config = container.config
+    network = network if config.network == "default" else config.network
+    return Sandbox(
+        root(container, lowers, isolation),
+        config.process,
+        mounts=config.mounts,
+        hostname=config.hostname,
+        network=network,
+        capabilities=frozenset(config.capabilities),
+        insecure=config.insecure,
+        seccomp=config.seccomp,
+        no_new_privileges=config.no_new_privileges,
+        readonly_rootfs=config.readonly,
+        resolv_conf=hostfiles.resolv_conf(config.dns, private_network=network not in ("host", "none")),
+        hosts=hostfiles.hosts(config.hostname, config.add_hosts),
+        etc_hostname=f"{config.hostname}\n".encode(),
+        shm_size=config.shm_size,
+        rlimits=config.rlimits,
+        cgroups=cgroups,
+        init=config.init,
+        tty=config.tty,
+        create_cwd=True,
+    )
+
+
+def root(container: Container, lowers: Sequence[Path], isolation: Isolation) -> Overlay:
+    """The container's files: its own changes on its image's layers."""
+    return Overlay(
+        tuple(os.fspath(path) for path in lowers),
+        os.fspath(container.upper),
+        os.fspath(container.work),
+        userxattr=isolation.userxattr,
+    )
