@@ -144,8 +144,10 @@ class TarFiles:
         self._links: dict[str, str] = {}
         try:
             self._scan()
-        except BaseException:
+        except BaseException as error:
             self.close()
+            if isinstance(error, TransportError):
+                raise type(error)(f"{name}: {error.message}", hint=error.hint) from error
             raise
 
     def _scan(self) -> None:
