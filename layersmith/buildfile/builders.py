@@ -13,7 +13,7 @@ from typing import Any
 from layersmith.buildfile import instructions as ast
 from layersmith.buildfile.instructions import Command, Heredoc, Instruction, MountFlag
 from layersmith.buildfile.lines import LogicalLine, heredoc_of
-from layersmith.buildfile.suggest import did_you_mean
+from layersmith.buildfile.suggest import did_you_mean, shown
 from layersmith.buildfile.syntax import Form, Word
 from layersmith.buildfile.values import MILLISECOND, SECOND, parse_duration
 from layersmith.errors import BuildfileSyntaxError
@@ -55,7 +55,9 @@ def reads_words(text: str) -> bool:
 def _keyword(text: str) -> str:
     """The instruction's name in lower case; behind ONBUILD the trigger's."""
     first, rest = _cut(text)
-    return _keyword(rest) if first.lower() == "onbuild" and rest else first.lower()
+    if first.lower() == "onbuild":
+        first = _cut(rest)[0]
+    return first.lower()
 
 
 def _cut(text: str) -> tuple[str, str]:
@@ -110,7 +112,7 @@ class _Builder:
         if value.lower() == "false":
             return False
         raise self.error(
-            f"expecting boolean value for flag {name}, not {value!r}"
+            f"expecting boolean value for flag {name}, not {shown(value)}"
             if value
             else f"missing a value on flag: {name}",
             word,
@@ -122,7 +124,7 @@ class _Builder:
         if value is None or value in known:
             return value
         raise self.error(
-            f"{value!r} is no value of flag {name}",
+            f"{shown(value)} is no value of flag {name}",
             self.flags[name][0][0],
             hint=did_you_mean(value, known) or "write " + ", ".join(known),
         )
@@ -147,7 +149,9 @@ class _Builder:
             return 0
         if re.fullmatch(r"\+?[0-9]{1,10}", text) and int(text) <= most:
             return int(text)
-        raise self.error(f"flag {name}: {text!r} is not a number from 0 to {most}", self.flags[name][0][0])
+        raise self.error(
+            f"flag {name}: {shown(text)} is not a number from 0 to {most}", self.flags[name][0][0]
+        )
 
     # Words
 
@@ -231,7 +235,7 @@ def _from(b: _Builder) -> Instruction:
     base, *name = b.form.words
     if name and not _STAGE_NAME.fullmatch(name[0].text.lower()):
         raise b.error(
-            f"invalid name for build stage: {name[0].text!r}",
+            f"invalid name for build stage: {shown(name[0].text)}",
             name[0],
             hint="a name begins with a letter and has only letters, digits, - _ and .",
         )
@@ -279,7 +283,7 @@ def _csv(text: str) -> list[str]:
     try:
         return next(csv.reader([text], strict=True))
     except csv.Error as error:
-        raise ValueError(f"{text!r} is not comma-separated: {error}") from None
+        raise ValueError(f"{shown(text)} is not comma-separated: {error}") from None
 
 
 def _healthcheck(b: _Builder) -> Instruction:

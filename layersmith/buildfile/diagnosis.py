@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from layersmith.buildfile.lines import LogicalLine
-from layersmith.buildfile.suggest import did_you_mean
+from layersmith.buildfile.suggest import did_you_mean, shown
 from layersmith.buildfile.syntax import Syntax
 from layersmith.errors import BuildfileSyntaxError
 
@@ -61,7 +61,7 @@ def diagnose(line: LogicalLine, position: int, syntax: Syntax) -> BuildfileSynta
         return _error(
             line,
             start,
-            f"unknown instruction: {keyword}",
+            f"unknown instruction: {shown(keyword)[1:-1]}",
             did_you_mean(keyword, known) or "instructions are " + ", ".join(known),
         )
     at = _word_start(line.text, position)
@@ -79,11 +79,11 @@ def _first_words(text: str) -> list[re.Match[str]]:
 
 def _word_start(text: str, position: int) -> int:
     """Where the word that holds ``position``, or the next one, begins: the grammar may stop in a word's middle."""
-    while position < len(text) and text[position] in BLANKS:
-        position += 1
-    while position and position < len(text) and text[position - 1] not in BLANKS:
-        position -= 1
-    return position
+    rest = text[position:]
+    position += len(rest) - len(rest.lstrip(BLANKS))
+    if position == len(text):
+        return position
+    return max(text.rfind(blank, 0, position) for blank in BLANKS) + 1
 
 
 def _flag_error(line: LogicalLine, rule: str, at: int, syntax: Syntax) -> BuildfileSyntaxError | None:
@@ -97,7 +97,9 @@ def _flag_error(line: LogicalLine, rule: str, at: int, syntax: Syntax) -> Buildf
             if known
             else f"{rule.upper()} has no flags"
         )
-        return _error(line, at, f"unknown flag: {name}", did_you_mean(name, known) or flags, len(name))
+        return _error(
+            line, at, f"unknown flag: {shown(name)[1:-1]}", did_you_mean(name, known) or flags, len(name)
+        )
     before = line.text[:at].rstrip(BLANKS)
     start = max(before.rfind(blank) for blank in BLANKS) + 1
     for begin, name in ((at, word), (start, before[start:])):
@@ -124,22 +126,22 @@ def _form_error(line: LogicalLine, rule: str, at: int) -> BuildfileSyntaxError:
     elif rule in ("env", "label") and word.startswith("="):
         message = f"{name} names can not be blank"
     elif rule in ("env", "label") and word:
-        message = f"can't find = in {word!r}: it must be of the form name=value"
+        message = f"can't find = in {shown(word)}: it must be of the form name=value"
     elif rule in ("env", "label") and len(_first_words(line.text)) > 1:
         message = f"{name} must have two arguments"
     elif rule == "shell":
         message = "SHELL requires its arguments as a JSON array of strings"
     elif rule == "healthcheck" and word:
-        message = f"unknown type {word!r} in HEALTHCHECK"
+        message = f"unknown type {shown(word)} in HEALTHCHECK"
     elif rule == "healthcheck" and len(_first_words(line.text)) > 1:
         message = "missing command after HEALTHCHECK CMD"
     elif rule == "unset" and word:
-        message = f"UNSET does not know {word!r}"
+        message = f"UNSET does not know {shown(word)}"
         hint = did_you_mean(word, ("ENV", "LABEL", "EXPOSE", "VOLUME")) or hint
     elif rule in ("user", "workdir", "stopsignal", "maintainer", "include"):
         message = f"{name} requires exactly one argument"
     elif word:
-        message = f"{name} cannot go on with {word!r}"
+        message = f"{name} cannot go on with {shown(word)}"
     else:
         message = f"{name} requires at least one argument"
     return _error(line, at, message, hint)

@@ -17,6 +17,7 @@ from layersmith.errors import BuildfileSyntaxError, ExpansionError
 from layersmith.source import Source, Span
 
 DIRECTIVE = re.compile(rf"#[{SPACE}]*([a-zA-Z][a-zA-Z0-9]*)[{SPACE}]*=[{SPACE}]*(.*[^{SPACE}])")
+MOST_HEREDOCS = 1000
 KNOWN_DIRECTIVES = ("syntax", "escape", "check")
 
 
@@ -136,7 +137,16 @@ class Lines:
 
         Raises `BuildfileSyntaxError` if the file ends before one does.
         """
+        if line.text.count("<<") > MOST_HEREDOCS:
+            raise BuildfileSyntaxError(f"a line may hold << {MOST_HEREDOCS} times at most", span=line.span())
         return tuple(self._with_body(opened, line) for opened in opened_heredocs(line.text))
+
+    def end_of(self, line: LogicalLine) -> tuple[int, int]:
+        """(line, column) behind the last character of ``line`` and its heredocs, once these are read."""
+        if self.next == line.end_line:
+            last = line.span()
+            return last.end_line, last.end_column
+        return self.next, len(self.physical[self.next - 1].rstrip("\r")) + 1
 
     def _with_body(self, opened: Heredoc, line: LogicalLine) -> Heredoc:
         begin = self.next

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from layersmith.buildfile.instructions import MountFlag
-from layersmith.buildfile.suggest import did_you_mean
+from layersmith.buildfile.suggest import did_you_mean, shown
 from layersmith.buildfile.values import parse_bool, parse_size
 from layersmith.errors import PlanError
 
@@ -186,7 +186,7 @@ class _Fields:
         for key, value in flag.fields:
             name = _ALIASES.get(key, key)
             if value is None and name not in _SWITCHES:
-                raise self.error(f"invalid field {key!r} in a mount: it must be a key=value pair")
+                raise self.error(f"invalid field {shown(key)} in a mount: it must be a key=value pair")
             if name in ("readonly", "readwrite"):
                 self.values.pop("readonly", None)
                 self.values.pop("readwrite", None)
@@ -203,7 +203,7 @@ class _Fields:
                 continue
             known = [*allowed, *(alias for alias, full in _ALIASES.items() if full in allowed)]
             hint = did_you_mean(key, known) or f"a {kind} mount has " + ", ".join(allowed[1:])
-            raise self.error(f"unexpected key {key!r} in a mount of type {kind}", hint)
+            raise self.error(f"unexpected key {shown(key)} in a mount of type {kind}", hint)
 
     def text(self, name: str) -> str:
         return self.values.get(name) or ""
@@ -214,7 +214,7 @@ class _Fields:
         value = self.text(name)
         if value.lower() not in known:
             hint = did_you_mean(value, known) or "known are " + ", ".join(known)
-            raise self.error(f"unsupported mount {name} {value!r}", hint)
+            raise self.error(f"unsupported mount {name} {shown(value)}", hint)
         return value.lower()
 
     def switch(self, name: str) -> bool:
@@ -257,4 +257,4 @@ class _Fields:
         if pattern.fullmatch(value) and int(value, base) <= _LARGEST:
             return int(value, base)
         what = "an octal number" if base == 8 else "a number; names are not known here"
-        raise self.error(f"invalid value {value!r} for {name} of a mount: it is not {what}")
+        raise self.error(f"invalid value {shown(value)} for {name} of a mount: it is not {what}")

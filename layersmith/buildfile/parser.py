@@ -27,7 +27,7 @@ GRAMMAR = f"{__file__.rpartition('/')[0]}/../grammar/buildfile.lark"
 TABLES = GRAMMAR.removesuffix(".lark") + ".tables"
 
 MOST_INSTRUCTIONS = 10_000
-MOST_WORDS = 100_000
+MOST_WORDS = 50_000
 """Limits of a file, far from what anybody writes: a hostile one must not cost minutes."""
 MOST_ERRORS = 20
 
@@ -127,10 +127,7 @@ def _instruction(line: LogicalLine, reader: Lines) -> Instruction:
     if error or not form:
         assert error
         raise error
-    end_line = reader.next
-    span = line.span()
-    if end_line > line.end_line:
-        span = Span(line.source, span.line, span.column, end_line, len(line.source.line(end_line)) + 1)
+    span = Span(line.source, *line.place(0), *reader.end_of(line))
     return builders.build(form, line, span, heredocs)
 
 

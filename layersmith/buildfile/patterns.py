@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import Enum
 
+from layersmith.buildfile.suggest import shown
 from layersmith.errors import ExpansionError
 
 LONGEST_PATTERN = 4096
@@ -43,7 +44,7 @@ def tokens(pattern: str) -> list[Token]:
             escaped = next(chars, "")
             if not escaped or escaped not in "*?\\/}":
                 raise ExpansionError(
-                    f"invalid pattern ({pattern}) in substitution: invalid escape '\\{escaped}'",
+                    f"invalid pattern {shown(pattern)} in substitution: invalid escape '\\{escaped}'",
                     hint=r"only \* \? \\ \/ and \} are escapes in a pattern",
                 )
             found.append(escaped)

@@ -1,4 +1,4 @@
-"""PARSE: "did you mean". In: a misspelled name and the known ones. Out: the nearest, if any is near."""
+"""PARSE: words for messages. In: a misspelled name and the known ones, or a text to show. Out: a hint, an excerpt."""
 
 from __future__ import annotations
 
@@ -18,3 +18,8 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
     """A hint for an error: ``did you mean X?``, or nothing."""
     found = nearest(name, known)
     return f"did you mean {found}?" if found else ""
+
+
+def shown(text: str) -> str:
+    """``text`` in quotes, cut where it is long."""
+    return repr(text if len(text) <= 60 else text[:57] + "...")

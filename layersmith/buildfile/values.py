@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import re
 
+from layersmith.buildfile.suggest import shown
+
 MILLISECOND = 1_000_000
 SECOND = 1_000_000_000
 
@@ -42,7 +44,7 @@ def parse_duration(text: str) -> int:
         total += int(match[1] or 0) * unit + int(fraction or 0) * unit // 10 ** len(fraction)
         position = match.end()
     if not rest or position < len(rest) or total > _LONGEST_DURATION:
-        raise ValueError(f"{text!r} is not a duration such as 30s, 1m30s or 500ms")
+        raise ValueError(f"{shown(text)} is not a duration such as 30s, 1m30s or 500ms")
     return sign * total
 
 
@@ -58,7 +60,7 @@ def parse_size(text: str) -> int:
     """Bytes of ``1024``, ``64m``, ``1.5GiB``: powers of 1024 (docker/go-units' RAMInBytes)."""
     match = _SIZE.fullmatch(text)
     if not match or len(text) > 40:
-        raise ValueError(f"{text!r} is not a size such as 65536, 64m or 1g")
+        raise ValueError(f"{shown(text)} is not a size such as 65536, 64m or 1g")
     return int(float(match[1]) * 1024 ** _SIZE_POWERS[(match[2] or "").lower()])
 
 
@@ -68,4 +70,4 @@ def parse_bool(text: str) -> bool:
         return True
     if text in ("0", "f", "F", "false", "FALSE", "False"):
         return False
-    raise ValueError(f"{text!r} is neither true nor false")
+    raise ValueError(f"{shown(text)} is neither true nor false")

@@ -13,6 +13,7 @@ from enum import Enum
 from functools import lru_cache
 
 from layersmith.buildfile import patterns
+from layersmith.buildfile.suggest import shown
 from layersmith.errors import ExpansionError
 
 SPACE = "\t\n\v\f\r \x85\xa0\u1680\u2000\u2001\u2002\u2003\u2004\u2005\u2006\u2007\u2008\u2009\u200a\u2028\u2029\u202f\u205f\u3000"
@@ -326,8 +327,7 @@ class _Scanner:
         )
 
     def _quoted(self) -> str:
-        text = self.text if len(self.text) <= 60 else self.text[:57] + "..."
-        return repr(text)
+        return shown(self.text)
 
 
 _HEREDOC_OPERATOR = re.compile(r"<<-?[ \t]*")
