@@ -12,11 +12,13 @@ from dataclasses import dataclass, replace
 from typing import Protocol, TypeVar
 
 from layersmith.errors import NotFoundError, TransportError
+from layersmith.image import choose
 from layersmith.oci import mediatype
-from layersmith.oci.descriptor import Descriptor
+from layersmith.oci.config import ImageConfig
+from layersmith.oci.descriptor import Descriptor, Layer
 from layersmith.oci.document import MAX_DOCUMENT
 from layersmith.oci.manifest import Index, Manifest, parse_manifest
-from layersmith.oci.platform import Platform, best
+from layersmith.oci.platform import Platform
 from layersmith.oci.reference import Reference
 from layersmith.progress import Progress, Transfer
 from layersmith.store.store import Store
@@ -26,8 +28,8 @@ from layersmith.transport.parallel import Task, run_all
 from layersmith.transport.registry.repository import Repository, stated_type
 from layersmith.transport.urls import redacted
 
-OnBlob = Callable[[Descriptor], None]
-"""Told of a layer once its blob is in the store; comes from several threads, in no order."""
+OnLayer = Callable[[Layer, tuple[Layer, ...]], None]
+"""Told of a layer, and of those below it, once its own blob is in the store; from several threads, in no order."""
 
 S = TypeVar("S")
 T = TypeVar("T")
@@ -99,22 +101,42 @@ class Puller:
             raise _too_deep(self.sources[-1].name)
         return tuple(found for entry in document.manifests for found in self.everything(entry, depth + 1))
 
-    def blobs(self, manifests: Sequence[Manifest], on_layer: OnBlob | None) -> None:
-        """Fetch the configs and layers of ``manifests``, ``jobs`` at a time, configs first."""
-        configs = dict.fromkeys(manifest.config for manifest in manifests)
-        for config in configs:
-            if config.size > MAX_DOCUMENT:
-                raise TransportError(f"{self.sources[-1].name}: a config of {config.size} bytes")
+    def image(self, manifest: Manifest, on_layer: OnLayer) -> None:
+        """Fetch config and layers of one image; the config first, for it says what the layers are."""
+        self._check_size(manifest.config)
+        self.blob(manifest.config)
+        config = ImageConfig.from_json(self.store.blobs.read(manifest.config))
+        if len(config.diff_ids) != len(manifest.layers):
+            raise TransportError(f"{self.sources[-1].name}: its config is of another image than its layers")
+        layers = tuple(map(Layer, manifest.layers, config.diff_ids))
+        position = {layer.descriptor.digest: number for number, layer in reversed([*enumerate(layers)])}
+
+        def done(descriptor: Descriptor) -> None:
+            number = position[descriptor.digest]
+            on_layer(layers[number], layers[:number])
+
+        self.blobs([manifest], done)
+
+    def blobs(
+        self, manifests: Sequence[Manifest], done: Callable[[Descriptor], None] = lambda _: None
+    ) -> None:
+        """Fetch the configs and layers of ``manifests``, ``jobs`` at a time; ``done`` hears of each layer."""
+        configs = {manifest.config.digest: manifest.config for manifest in manifests}
+        for config in configs.values():
+            self._check_size(config)
         layers = {layer.digest: layer for manifest in manifests for layer in manifest.layers}
-        tasks = [self._task(config, None) for config in configs]
-        tasks += [self._task(layer, on_layer) for layer in layers.values()]
+        tasks = [self._task(config, lambda _: None) for config in configs.values()]
+        tasks += [self._task(layer, done) for layer in layers.values()]
         run_all(tasks, jobs=self.jobs)
 
-    def _task(self, descriptor: Descriptor, on_done: OnBlob | None) -> Task:
+    def _check_size(self, config: Descriptor) -> None:
+        if config.size > MAX_DOCUMENT:
+            raise TransportError(f"{self.sources[-1].name}: a config of {config.size} bytes")
+
+    def _task(self, descriptor: Descriptor, done: Callable[[Descriptor], None]) -> Task:
         def fetch(stop: threading.Event) -> None:
             self.blob(descriptor, stop)
-            if on_done:
-                on_done(descriptor)
+            done(descriptor)
 
         return fetch
 
@@ -197,16 +219,10 @@ def select(
         if isinstance(document, Manifest):
             check_image(document, name)
             return descriptor, document
-        number = best(platform, [entry.platform for entry in document.manifests])
-        if number is None:
-            offered = sorted({str(entry.platform) for entry in document.manifests if _is_image(entry)})
-            raise NotFoundError(
-                f"{name}: no image for {platform}",
-                hint=f"there are images for {', '.join(offered)}"
-                if offered
-                else "its index names no platforms",
-            )
-        chosen = document.manifests[number]
+        try:
+            chosen = choose(document, platform)
+        except NotFoundError as error:
+            raise NotFoundError(f"{name}: {error.message}", hint=error.hint) from None
         descriptor = replace(chosen.bare(), platform=chosen.platform)
     raise _too_deep(name)
 
@@ -245,8 +261,3 @@ def first_of(sources: Sequence[S], ask: Callable[[S], T]) -> T:
 
 def _too_deep(name: str) -> TransportError:
     return TransportError(f"{name}: more than {MAX_DEPTH} indexes within each other")
-
-
-def _is_image(entry: Descriptor) -> bool:
-    """Not one of BuildKit's attestations, which claim the platform unknown/unknown."""
-    return entry.platform is not None and entry.platform.os != "unknown"

@@ -19,7 +19,7 @@ from layersmith.store.store import Store
 from layersmith.transport.auth import Credentials, Keychain
 from layersmith.transport.http import Client
 from layersmith.transport.registry.host import Host
-from layersmith.transport.registry.pull import OnBlob, Puller, first_of, select
+from layersmith.transport.registry.pull import OnLayer, Puller, first_of, select
 from layersmith.transport.registry.push import Pusher
 from layersmith.transport.registry.repository import Repository
 from layersmith.transport.registry.tokens import Authorizer
@@ -81,13 +81,14 @@ class Registry:
         lazy: bool = False,
         progress: Progress | None = None,
         jobs: int = JOBS,
-        on_layer: OnBlob | None = None,
+        on_layer: OnLayer | None = None,
     ) -> Descriptor:
         """Fetch an image into the store: manifest, config and (unless ``lazy``) layers, those it lacks in parallel.
 
         ``platform`` (default: this machine's) chooses from an index; with ``all_platforms`` all of the index is fetched.
         ``on_layer`` is told of each layer as soon as the store has it, from several threads, so that it can be
-        unpacked while others arrive; what it raises ends the pull. The image gets no name in the store.
+        unpacked while others arrive (not with ``all_platforms``); what it raises ends the pull. The image gets no name
+        in the store.
 
         Returns:
             The manifest's descriptor with its platform; the index's with ``all_platforms``.
@@ -99,10 +100,15 @@ class Registry:
         puller = self._puller(store, reference, progress, jobs)
         top = puller.top(reference)
         if all_platforms:
-            puller.blobs(puller.everything(top), on_layer)
+            puller.blobs(puller.everything(top))
             return top
         descriptor, manifest = select(top, platform or native(), puller.manifest, reference.familiar())
-        puller.blobs([replace(manifest, layers=()) if lazy else manifest], on_layer)
+        if lazy:
+            puller.blobs([replace(manifest, layers=())])
+        elif on_layer:
+            puller.image(manifest, on_layer)
+        else:
+            puller.blobs([manifest])
         return descriptor
 
     def fetch_blob(
