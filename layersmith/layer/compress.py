@@ -13,6 +13,7 @@ from typing import IO, Any, Protocol, cast
 
 from layersmith.errors import LayersmithError, TransportError, UsageError
 from layersmith.layer.entry import Readable
+from layersmith.layer.zstdframes import SKIPPABLE, Frames
 from layersmith.oci.mediatype import layer_type
 
 DEFAULT_LEVELS = {"zstd": 3, "gzip": 1, "none": 0}
@@ -27,8 +28,6 @@ _MAGICS = (
     (b"BZh", "bzip2"),
     (b"\xfd7zXZ\0", "xz"),
 )
-_SKIPPABLE = range(0x184D2A50, 0x184D2A60)
-"""Magic numbers of zstd's skippable frames (RFC 8878, 3.1.2), with which eStargz-like zstd layers may begin."""
 
 
 class Compressor(Protocol):
@@ -165,7 +164,7 @@ def decompress(source: IO[bytes] | Readable) -> Decompressed:
         head += more
     whole = _Prepended(head, source)
     algorithm = next((name for magic, name in _MAGICS if head.startswith(magic)), "none")
-    if len(head) >= 4 and int.from_bytes(head[:4], "little") in _SKIPPABLE:
+    if len(head) >= 4 and int.from_bytes(head[:4], "little") in SKIPPABLE:
         algorithm = "zstd"
     return Decompressed(cast("IO[bytes]", _OPENERS[algorithm](whole)), algorithm)
 
@@ -174,7 +173,46 @@ def _open_zstd(source: _Prepended) -> Any:
     import zstandard
 
     decompressor = zstandard.ZstdDecompressor(max_window_size=_MAX_WINDOW)
-    return decompressor.stream_reader(cast(Any, source), read_size=1 << 17, read_across_frames=True)
+    followed = _Followed(source)
+    reader = decompressor.stream_reader(cast(Any, followed), read_size=1 << 17, read_across_frames=True)
+    return _WholeFrames(reader, followed.frames)
+
+
+class _Followed:
+    """A source whose frames are followed while it is read."""
+
+    def __init__(self, source: _Prepended) -> None:
+        self._source = source
+        self.frames = Frames()
+
+    def read(self, size: int = -1) -> bytes:
+        data = self._source.read(size)
+        self.frames.feed(data)
+        return data
+
+
+class _WholeFrames:
+    """A zstd reader that notices when the stream is cut short."""
+
+    def __init__(self, reader: Any, frames: Frames) -> None:
+        self._reader = reader
+        self._frames = frames
+
+    def readinto(self, buffer: memoryview) -> int:
+        count = int(self._reader.readinto(buffer))
+        if not count:
+            self._check()
+        return count
+
+    def read(self, size: int = -1) -> bytes:
+        data = cast(bytes, self._reader.read(size))
+        if size < 0 or (size and not data):
+            self._check()
+        return data
+
+    def _check(self) -> None:
+        if not self._frames.complete:
+            raise EOFError("the last frame has no end")
 
 
 def _open_gzip(source: _Prepended) -> Any:
