@@ -29,7 +29,23 @@ class Command:
 
 COMMANDS = {
     "build": Command("build", "Building", "Build an image from a Buildfile or Dockerfile"),
+    "import": Command(
+        "transfer", "Images", "Make an image of a root file system, or of this machine's programs"
+    ),
+    "load": Command("transfer", "Images", "Take images from an archive or an OCI layout"),
+    "export": Command("transfer", "Images", "Write an image to an archive, a directory or standard output"),
+    "images": Command("images", "Images", "List the images"),
+    "tag": Command("images", "Images", "Give an image further names"),
+    "rmi": Command("images", "Images", "Remove images"),
+    "inspect": Command("layers", "Layers", "Show an image's config, manifest, layers and history"),
+    "history": Command("layers", "Layers", "Show how an image came about"),
+    "layers": Command("layers", "Layers", "List an image's layers"),
+    "diff": Command("diff", "Layers", "List the paths that layers add, change and delete"),
+    "mount": Command("mount", "Layers", "Mount an image's layers, and look at them from a shell"),
     "run": Command("run", "Containers", "Run a command in a new container"),
+    "df": Command("housekeeping", "Store", "Show what takes how much space"),
+    "prune": Command("housekeeping", "Store", "Delete what nothing needs any more"),
+    "fsck": Command("housekeeping", "Store", "Check everything in the store, and repair it"),
 }
 
 EXIT_CODES = """\
@@ -55,7 +71,12 @@ def run(argv: Sequence[str]) -> int:
     args = _parser(name, module).parse_args(rest[1:])
     if args.root is None:
         args.root = root
-    return _guarded(getattr(module, name.replace("-", "_")), args)
+    return _guarded(getattr(module, _function(name)), args)
+
+
+def _function(name: str) -> str:
+    """The function of a command; ``import`` is a word of Python's own."""
+    return "import_" if name == "import" else name.replace("-", "_")
 
 
 def _global_options(argv: list[str]) -> tuple[str | None, list[str]]:
@@ -84,7 +105,15 @@ def _parser(name: str, module: ModuleType) -> argparse.ArgumentParser:
 
 
 class Parser(argparse.ArgumentParser):
-    """argparse, with a nearest match for a misspelled option."""
+    """argparse, with a nearest match for a misspelled option, and options anywhere between the arguments.
+
+    Not where the arguments are themselves a command with options (`argparse.REMAINDER`).
+    """
+
+    def parse_args(self, args=None, namespace=None):  # type: ignore[no-untyped-def]
+        if any(action.nargs == argparse.REMAINDER for action in self._actions):
+            return super().parse_args(args, namespace)
+        return super().parse_intermixed_args(args, namespace)
 
     def error(self, message: str) -> NoReturn:
         if message.startswith("unrecognized arguments:"):
@@ -104,7 +133,9 @@ def _guarded(command: object, args: argparse.Namespace) -> int:
 
     assert callable(command)
     try:
-        return int(command(args))
+        status = int(command(args))
+        sys.stdout.flush()
+        return status
     except LayersmithError as error:
         from layersmith.cli.errors import show
 
