@@ -1,0 +1,156 @@
+"""The store's disk: ``prune``, ``df``, ``fsck``."""
+
+from __future__ import annotations
+
+import re
+import sys
+import time
+from argparse import ArgumentParser, Namespace
+
+from layersmith.cli.listing import Column, listing_arguments, show
+from layersmith.cli.stores import open_store
+from layersmith.cli.table import parse_time, printable, size
+from layersmith.errors import StoreError, UsageError
+
+# prune
+
+PRUNE_EXAMPLES = """\
+examples:
+  layersmith prune                          what no image and no cache record needs
+  layersmith prune --dry-run                only say what would go
+  layersmith prune --until 168h             and cache records that were not used for a week
+  layersmith prune --keep-storage 10GB      and as many of the longest unused as it takes
+  layersmith prune --all                    and all cache records: the next build runs every step
+"""
+
+
+def prune_arguments(parser: ArgumentParser) -> None:
+    add = parser.add_argument
+    add("-a", "--all", action="store_true", help="cache records, too")
+    add("--until", metavar="AGE|TIME", help="spare what was used later: 24h, 7d, or an RFC 3339 time")
+    add("--keep-storage", metavar="SIZE", help="drop cache records until the store is no larger: 10GB")
+    add("--filter", action="append", default=[], metavar="until=AGE", help="the same as --until")
+    add("--dry-run", action="store_true", help="remove nothing, only say what would go")
+    add("-v", "--verbose", action="store_true", help="name everything")
+    add("-f", "--force", action="store_true", help="(for docker's sake: nobody is asked anyway)")
+
+
+def prune(args: Namespace) -> int:
+    """Delete what nothing needs any more."""
+    from layersmith.store.gc import prune as prune_store
+
+    until = args.until
+    for text in args.filter:
+        key, _, until = text.partition("=")
+        if key != "until" or not until:
+            raise UsageError(f"invalid --filter {text!r}", hint="there is until=AGE")
+    with open_store(args, owners=True) as store:
+        report = prune_store(
+            store,
+            all=args.all,
+            until=None if until is None else _moment(until),
+            keep_storage=None if args.keep_storage is None else _bytes(args.keep_storage),
+            dry_run=args.dry_run,
+        )
+    if args.verbose or args.dry_run:
+        for item in report.removed:
+            print(f"{item.kind:<9} {item.name}  {size(item.size)}")
+    verb = "would free" if args.dry_run else "freed"
+    print(f"{verb} {size(report.freed)}")
+    return 0
+
+
+_DURATION = re.compile(r"(?:\d+(?:\.\d+)?(?:[wdhms]))+")
+_SECONDS = {"w": 604800, "d": 86400, "h": 3600, "m": 60, "s": 1}
+
+
+def _moment(text: str) -> float:
+    """``24h`` (that long ago), or a time, in seconds since the epoch."""
+    if _DURATION.fullmatch(text):
+        age = sum(float(n) * _SECONDS[unit] for n, unit in re.findall(r"([\d.]+)([wdhms])", text))
+        return time.time() - age
+    moment = parse_time(text)
+    if moment is None:
+        raise UsageError(
+            f"invalid age {text!r}", hint="write 24h, 7d, 1h30m, or a time: 2024-05-01T12:00:00Z"
+        )
+    return moment.timestamp()
+
+
+def _bytes(text: str) -> int:
+    """``10GB`` in bytes: docker's powers of 1000, and those of 1024 with an ``i``."""
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([kmgt]?)(i?)b?", text.strip().lower())
+    if match is None:
+        raise UsageError(f"invalid size {text!r}", hint="write a number with kB, MB, GB or TB: 10GB")
+    base = 1024 if match[3] else 1000
+    return int(float(match[1]) * base ** " kmgt".index(match[2] or " "))
+
+
+# df
+
+DF_EXAMPLES = """\
+examples:
+  layersmith df
+  layersmith df --format json
+
+Snapshots are unpacked layers, made again from their blobs when they are needed; records are the database.
+"""
+
+
+def df_arguments(parser: ArgumentParser) -> None:
+    listing_arguments(parser, quiet="the kinds", trunc=False)
+
+
+def df(args: Namespace) -> int:
+    """Say what takes how much space."""
+    from layersmith.store.gc import disk_usage
+
+    with open_store(args, owners=True) as store:
+        usage = disk_usage(store)
+    records = [{"Type": kind, "Count": found.count, "Size": found.size} for kind, found in usage.items()]
+    if args.format is None and not args.quiet:
+        records.append(
+            {
+                "Type": "total",
+                "Count": sum(u.count for u in usage.values()),
+                "Size": sum(u.size for u in usage.values()),
+            }
+        )
+    columns = (
+        Column("TYPE", lambda record: record["Type"]),
+        Column("COUNT", lambda record: str(record["Count"]), right=True),
+        Column("SIZE", lambda record: size(record["Size"]), right=True),
+    )
+    show(args, records, columns, quiet="Type")
+    return 0
+
+
+# fsck
+
+FSCK_EXAMPLES = """\
+examples:
+  layersmith fsck               read every blob, image, cache record and snapshot; status 7 if anything is wrong
+  layersmith fsck --repair      drop what is broken, and what relies on it
+"""
+
+
+def fsck_arguments(parser: ArgumentParser) -> None:
+    parser.add_argument("--repair", action="store_true", help="drop what is broken, and what relies on it")
+    parser.add_argument("-q", "--quiet", action="store_true", help="say nothing where nothing is wrong")
+
+
+def fsck(args: Namespace) -> int:
+    """Verify the whole store."""
+    from layersmith.store.fsck import fsck as check
+
+    with open_store(args, owners=True) as store:
+        problems = check(store, repair=args.repair)
+    for problem in problems:
+        done = " (repaired)" if problem.repaired else ""
+        print(f"{problem.kind} {printable(problem.name)}: {printable(problem.message)}{done}")
+    if not problems and not args.quiet:
+        print("nothing is wrong")
+    left = [problem for problem in problems if not problem.repaired]
+    if left and not args.repair:
+        print("hint: `layersmith fsck --repair` drops what is broken", file=sys.stderr)
+    return StoreError.exit_code if left else 0
