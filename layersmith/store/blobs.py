@@ -203,8 +203,7 @@ class BlobWriter:
 class BlobReader:
     """Reads a blob and verifies it on the way: `read` raises instead of ending early or going on for too long.
 
-    Whoever stops before ``b""`` has not verified anything. (``readable`` and ``readinto`` are there so that
-    `io.BufferedReader` and decompressors accept it.)
+    Whoever stops before ``b""`` has not verified anything.
     """
 
     def __init__(self, fd: int, descriptor: Descriptor) -> None:

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 from layersmith.errors import StoreError
 from layersmith.oci.descriptor import Layer
 from layersmith.store.cache import Record
+from layersmith.store.files import DiskFullError
 from layersmith.store.graph import Live, mark
 from layersmith.store.locks import locked, try_lock_directory
 from layersmith.store.session import PREFIX, PRUNE_LOCK, SNAPSHOT, read_pins
@@ -88,14 +89,15 @@ def prune(
     Args:
         all: cache records go, too.
         until: seconds since the epoch; what was used later stays. Alone, cache records used earlier go.
-        keep_storage: bytes; cache records go, the longest unused first, until the store has no more than this.
+        keep_storage: bytes; cache records go, the longest unused first, until blobs, snapshots and indexes take no
+            more than this, or only what images need is left.
         keep: further digests, DiffIDs and snapshot keys that something outside the store's knowledge relies on.
         dry_run: only say what would go.
 
     Raises:
         StoreError: the store is damaged or read-only.
     """
-    total = 0 if keep_storage is None else sum(item.size for item in disk_usage(store).values())
+    total = 0 if keep_storage is None else _prunable(store)
     with locked(store.root / "locks" / PRUNE_LOCK):
         pruning = _Pruning(store, until=until, keep=keep)
         pruning.drop_unnamed_images()
@@ -119,7 +121,8 @@ class _Pruning:
         self.store = store
         self.until = until
         self.removed: list[Removed] = []
-        self.actions: list[Callable[[], None]] = []
+        self.moves: list[Path] = []
+        self.updates: list[Callable[[], None]] = []
         self.images = store.refs.list()
         self.records = list(store.cache.list())
         self.roots = {*keep, *live_pins(store)}
@@ -135,7 +138,7 @@ class _Pruning:
             self.removed.append(Removed("image", digest, 0))
         self.images = tuple(pair for pair in self.images if pair[1].digest not in doomed)
         if doomed:
-            self.actions.append(lambda: self.store.refs.forget(doomed))
+            self.updates.append(lambda: self.store.refs.forget(doomed))
 
     def drop_records(self) -> None:
         for record, used in tuple(self.records):
@@ -145,7 +148,7 @@ class _Pruning:
     def drop_record(self, record: Record, used: float) -> None:
         self.records.remove((record, used))
         self.removed.append(Removed("cache", record.key, 0))
-        self.actions.append(lambda: self.store.cache.delete(record.key))
+        self.updates.append(lambda: self.store.cache.delete(record.key))
 
     def live(self) -> Live:
         live = mark(self.store.blobs, [*self.roots, *(entry.digest for _, entry in self.images)])
@@ -179,9 +182,9 @@ class _Pruning:
         self.gone.add(path)
         self.removed.append(Removed(kind, name, tree_size(path)))
         if kind == "snapshot" and name != path.name:
-            self.actions.append(lambda: self.store.snapshots.remove(name))
+            self.updates.append(lambda: self.store.snapshots.remove(name))
         else:
-            self.actions.append(lambda: self.store.trash(path))
+            self.moves.append(path)
 
     def shrink(self, excess: int) -> None:
         """Drop cache records, the longest unused first, until ``excess`` bytes or more go with what only they need."""
@@ -215,8 +218,21 @@ class _Pruning:
             return False
 
     def execute(self) -> None:
-        for action in self.actions:
-            action()
+        """Move files first, so that on a full disk there can be room before records are changed.
+
+        A record of what is gone does no harm: whoever finds it looks whether the blob or directory is there.
+        """
+        for path in self.moves:
+            self.store.trash(path)
+        try:
+            self.update()
+        except DiskFullError:
+            self.store.tidy()
+            self.update()
+
+    def update(self) -> None:
+        for update in self.updates:
+            update()
 
 
 @dataclass(frozen=True, slots=True)
@@ -238,6 +254,11 @@ def disk_usage(store: Store) -> dict[str, Usage]:
         "unfinished": [tree_size(path) for path in store.tmp.iterdir()],
     }
     return {kind: Usage(len(found), sum(found)) for kind, found in sizes.items()}
+
+
+def _prunable(store: Store) -> int:
+    usage = disk_usage(store)
+    return sum(usage[kind].size for kind in ("blobs", "snapshots", "indexes"))
 
 
 def live_pins(store: Store) -> set[str]:
