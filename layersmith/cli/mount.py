@@ -7,15 +7,17 @@ import signal
 import subprocess
 import sys
 from argparse import ArgumentParser, Namespace
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from layersmith.cli.stores import open_store, platform_argument, platform_of
 from layersmith.cli.table import printable
 from layersmith.errors import SandboxError, UsageError
+from layersmith.linux import libc
 
 if TYPE_CHECKING:
     from layersmith.anatomy.live import Mounted
+
+ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 MOUNT_EXAMPLES = """\
 examples:
@@ -63,7 +65,8 @@ def _print(live: Mounted) -> int:
     # Whoever may look at this process can go in by way of /proc, though the mount is in no namespace but ours.
     print(f"OUTSIDE=/proc/{os.getpid()}/root{live.merged}", flush=True)
     print("mounted until Ctrl-C; other processes find merged at $OUTSIDE", file=sys.stderr)
-    signal.sigwait({signal.SIGINT, signal.SIGTERM, signal.SIGHUP})
+    signal.pthread_sigmask(signal.SIG_BLOCK, ENDING)
+    signal.sigwait(ENDING)
     return 0
 
 
@@ -83,22 +86,30 @@ The mount is seen from this shell alone, and goes with it: type exit."""
 
 def _run(live: Mounted, command: tuple[str, ...]) -> int:
     """Run ``command`` in the directory of the mount; its status as a shell gives it."""
-    # A Ctrl-C is the shell's business, which is in the same group of processes; so is everything that ends it.
-    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    environment = os.environ | live.environment()
     try:
-        child = subprocess.Popen(
-            command,
-            cwd=live.directory,
-            env=os.environ | live.environment(),
-            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
-        )
+        child = subprocess.Popen(command, cwd=live.directory, env=environment, preexec_fn=_end_with_parent)
     except OSError as error:
-        found = Path(str(error.filename or command[0]))
         raise SandboxError(
-            f"can't run {found}: {error.strerror}", hint="the command is one of this machine's"
-        )
-    else:
+            f"can't run {command[0]}: {error.strerror}", hint="the command is one of this machine's"
+        ) from None
+
+    def pass_on(*_: object) -> None:
+        child.send_signal(signal.SIGHUP)  # an interactive shell ignores SIGTERM
+
+    # A Ctrl-C reaches the shell by itself, being in the same group of processes, and is its business alone.
+    before = {
+        number: signal.signal(number, signal.SIG_IGN if number == signal.SIGINT else pass_on)
+        for number in ENDING
+    }
+    try:
         status = child.wait()
     finally:
-        signal.signal(signal.SIGINT, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
     return status if status >= 0 else 128 - status
+
+
+def _end_with_parent() -> None:
+    """In the child: a shell without its layersmith would be left in a directory that the next sweep deletes."""
+    libc.prctl(libc.PR_SET_PDEATHSIG, signal.SIGHUP)
