@@ -324,9 +324,9 @@ def explain(error: BaseException) -> str:
 
     if certificate := certificate_error(error):
         return f"the certificate is not trusted: {certificate.verify_message}"
+    if any(isinstance(cause, u.NameResolutionError) for cause in causes(error)):
+        return "no such host"
     for cause in causes(error):
-        if isinstance(cause, u.NameResolutionError):
-            return "no such host"
         if isinstance(cause, u.TimeoutError | TimeoutError):
             return "no answer in time"
         if isinstance(cause, ssl.SSLError):

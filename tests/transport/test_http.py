@@ -162,7 +162,7 @@ def test_answer_beyond_its_limit(fake: FakeRegistry, client: Client) -> None:
     ("url", "said"),
     [
         ("http://127.0.0.1:1/x", "connection refused"),
-        ("http://name.invalid/x", "name"),
+        ("http://name.invalid/x", "no such host"),
         ("ftp://example.com/x", "not an http or https URL"),
         ("http://[::1/x", "malformed"),
         ("http://example.com:port/", "malformed"),

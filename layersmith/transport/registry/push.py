@@ -69,7 +69,13 @@ class Pusher:
         return send
 
     def _send(self, descriptor: Descriptor, stop: threading.Event) -> None:
+        told = -1
+
         def sent(done: int) -> None:
+            nonlocal told
+            if done == told:
+                return
+            told = done
             self.progress.emit(Transfer("push", descriptor.digest, done, descriptor.size))
 
         if self.target.has_blob(descriptor.digest) or self._mounted(descriptor):
