@@ -5,33 +5,28 @@ One function a grammar rule. What they raise is `BuildfileSyntaxError`, on the w
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Callable
-from typing import Any
 
 from layersmith.buildfile import instructions as ast
-from layersmith.buildfile.instructions import Command, Heredoc, Instruction, MountFlag
-from layersmith.buildfile.lines import LogicalLine, heredoc_of
-from layersmith.buildfile.suggest import did_you_mean, shown
+from layersmith.buildfile.instructions import Heredoc, Instruction, MountFlag
+from layersmith.buildfile.lines import LogicalLine
+from layersmith.buildfile.reading import Reading, first_word
+from layersmith.buildfile.suggest import shown
 from layersmith.buildfile.syntax import Form, Word
-from layersmith.buildfile.values import MILLISECOND, SECOND, parse_duration
+from layersmith.buildfile.values import SECOND
 from layersmith.errors import BuildfileSyntaxError
 from layersmith.source import Span
 
-REPEATABLE = ("--mount", "--exclude", "--device")
 NETWORKS = ("default", "none", "host")
 SECURITIES = ("sandbox", "insecure")
 
-_BLANKS = "\t\v\f\r "
 _STAGE_NAME = re.compile(r"[a-z][a-z0-9\-_.]*")
-_QUOTED = re.compile(r"""\\(.?)|'((?:[^'\\]|\\.)*)\\?'?|"((?:[^"\\]|\\.)*)\\?"?""", re.DOTALL)
-_LONE_SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 def build(form: Form, line: LogicalLine, span: Span, heredocs: tuple[Heredoc, ...]) -> Instruction:
     """The instruction that ``form`` is, with the bodies of the heredocs it opens. Raises `BuildfileSyntaxError`."""
-    return _BUILDERS[form.rule](_Builder(form, line, span, heredocs))
+    return _BUILDERS[form.rule](Reading(form, line, span, heredocs))
 
 
 def may_open_heredocs(text: str, form: Form | None) -> bool:
@@ -54,17 +49,10 @@ def reads_words(text: str) -> bool:
 
 def _keyword(text: str) -> str:
     """The instruction's name in lower case; behind ONBUILD the trigger's."""
-    first, rest = _cut(text)
+    first, rest = first_word(text)
     if first.lower() == "onbuild":
-        first = _cut(rest)[0]
+        first = first_word(rest)[0]
     return first.lower()
-
-
-def _cut(text: str) -> tuple[str, str]:
-    """The first word of ``text``, and what follows it."""
-    match = re.match(r"([^\t\v\f\r ]*)[\t\v\f\r ]*", text)
-    assert match
-    return match[1], text[match.end() :]
 
 
 def check_trigger(instruction: Instruction) -> None:
@@ -75,163 +63,7 @@ def check_trigger(instruction: Instruction) -> None:
         )
 
 
-class _Builder:
-    """A form with the means to read it."""
-
-    def __init__(self, form: Form, line: LogicalLine, span: Span, heredocs: tuple[Heredoc, ...]) -> None:
-        self.form = form
-        self.line = line
-        self.heredocs = heredocs
-        self.base: dict[str, Any] = {"span": span, "text": line.text, "keyword": _cut(line.text)[0]}
-        self.flags: dict[str, list[tuple[Word, str | None]]] = {}
-        for name, value in form.flags:
-            given = self.flags.setdefault(name.text, [])
-            if given and name.text not in REPEATABLE:
-                raise self.error(f"duplicate flag specified: {name.text}", name, hint="give it once")
-            given.append((name, None if value is None else _unquoted(value.text[1:])))
-
-    def error(self, message: str, word: Word | None = None, *, hint: str = "") -> BuildfileSyntaxError:
-        span = self.line.span(word.start, word.end) if word else self.line.span()
-        return BuildfileSyntaxError(message, hint=hint, span=span)
-
-    # Flags
-
-    def option(self, name: str) -> str | None:
-        return self.flags[name][0][1] if name in self.flags else None
-
-    def options(self, name: str) -> tuple[str, ...]:
-        return tuple(value or "" for _, value in self.flags.get(name, ()))
-
-    def switch(self, name: str) -> bool | None:
-        """The value of a boolean flag, bare or ``=true`` or ``=false``; None where it is not given."""
-        if name not in self.flags:
-            return None
-        word, value = self.flags[name][0]
-        if value is None or value.lower() == "true":
-            return True
-        if value.lower() == "false":
-            return False
-        raise self.error(
-            f"expecting boolean value for flag {name}, not {shown(value)}"
-            if value
-            else f"missing a value on flag: {name}",
-            word,
-            hint=f"write {name}, {name}=true or {name}=false; variables are not expanded here",
-        )
-
-    def checked(self, name: str, known: tuple[str, ...]) -> str | None:
-        value = self.option(name)
-        if value is None or value in known:
-            return value
-        raise self.error(
-            f"{shown(value)} is no value of flag {name}",
-            self.flags[name][0][0],
-            hint=did_you_mean(value, known) or "write " + ", ".join(known),
-        )
-
-    def duration(self, name: str) -> int:
-        """Nanoseconds, 0 where the flag is not given or empty."""
-        text = self.option(name)
-        if not text:
-            return 0
-        word = self.flags[name][0][0]
-        try:
-            value = parse_duration(text)
-        except ValueError as error:
-            raise self.error(f"flag {name}: {error}", word) from None
-        if value and value < MILLISECOND:
-            raise self.error(f"flag {name}: {text} is less than 1ms", word, hint="0 stands for the default")
-        return value
-
-    def count(self, name: str, most: int) -> int:
-        text = self.option(name)
-        if not text:
-            return 0
-        if re.fullmatch(r"\+?[0-9]{1,10}", text) and int(text) <= most:
-            return int(text)
-        raise self.error(
-            f"flag {name}: {shown(text)} is not a number from 0 to {most}", self.flags[name][0][0]
-        )
-
-    # Words
-
-    def json(self) -> tuple[str, ...] | None:
-        """The strings of a JSON form, None where it is not one. An array of anything but strings is an error."""
-        for word in self.form.words:
-            if word.kind == "JSON":
-                return tuple(_LONE_SURROGATE.sub("\ufffd", text) for text in json.loads(word.text))
-        if self.form.words and self.form.words[0].text.startswith("["):
-            rest = self.line.text[self.form.words[0].start :]
-            try:
-                array = json.loads(rest)
-            except (ValueError, RecursionError):
-                return None
-            if isinstance(array, list):
-                raise self.error(
-                    "a JSON array must hold strings only",
-                    self.form.words[0],
-                    hint="put quotes around each element",
-                )
-        return None
-
-    def words(self) -> tuple[str, ...]:
-        found = self.json()
-        return tuple(word.text for word in self.form.words) if found is None else found
-
-    def text(self) -> str:
-        return self.form.words[0].text
-
-    def command(self) -> Command:
-        args = self.json()
-        written = self.form.words[0].text if self.form.words else ""
-        if args is not None:
-            return Command(shell=False, args=args, text=written)
-        if not self.heredocs:
-            return Command(shell=True, args=(written,), text=written)
-        script = heredoc_of(written) and self.heredocs[0]
-        if script:
-            whole = script.body
-        else:
-            whole = written + "".join(f"\n{heredoc.raw}{heredoc.name}" for heredoc in self.heredocs)
-        return Command(shell=True, args=(whole,), heredocs=self.heredocs, text=written, script=script)
-
-    def sources_and_dest(self) -> tuple[tuple[str, ...], str, tuple[Heredoc, ...]]:
-        name = self.form.rule.upper()
-        found = self.json()
-        if found is not None:
-            if len(found) < 2:
-                raise self.error(f"{name} requires at least two arguments, sources and a destination")
-            return found[:-1], found[-1], ()
-        *sources, dest = self.form.words
-        if not sources:
-            raise self.error(f"{name} requires at least two arguments, sources and a destination", dest)
-        if dest.kind == "HEREDOC":
-            raise self.error(f"{name} cannot accept a heredoc as a destination", dest)
-        opened = [word for word in sources if word.kind == "HEREDOC"]
-        if len(opened) != len(self.heredocs):
-            raise self.error(
-                f"the heredocs of this {name} can't be told apart from its words",
-                opened[0] if opened else None,
-                hint="a quote or a brace on this line is not closed",
-            )
-        return tuple(word.text for word in sources if word.kind != "HEREDOC"), dest.text, self.heredocs
-
-
-def _unquoted(text: str) -> str:
-    """A flag's value without quotes and escapes."""
-    if not any(char in text for char in "\\'\""):
-        return text
-    return _QUOTED.sub(_unquote, text)
-
-
-def _unquote(match: re.Match[str]) -> str:
-    escaped, single, double = match.groups()
-    if escaped is not None:
-        return escaped
-    return re.sub(r"\\(.)", r"\1", single if single is not None else double)
-
-
-def _from(b: _Builder) -> Instruction:
+def _from(b: Reading) -> Instruction:
     base, *name = b.form.words
     if name and not _STAGE_NAME.fullmatch(name[0].text.lower()):
         raise b.error(
@@ -243,7 +75,7 @@ def _from(b: _Builder) -> Instruction:
     return ast.From(base.text, stage, b.option("--platform"), **b.base)
 
 
-def _run(b: _Builder) -> Instruction:
+def _run(b: Reading) -> Instruction:
     command = b.command()
     if not command.args:
         raise b.error("RUN [] names no command")
@@ -263,7 +95,7 @@ def _run(b: _Builder) -> Instruction:
     )
 
 
-def _mount(b: _Builder, word: Word, value: str) -> MountFlag:
+def _mount(b: Reading, word: Word, value: str) -> MountFlag:
     try:
         fields = _csv(value)
     except ValueError as error:
@@ -286,7 +118,7 @@ def _csv(text: str) -> list[str]:
         raise ValueError(f"{shown(text)} is not comma-separated: {error}") from None
 
 
-def _healthcheck(b: _Builder) -> Instruction:
+def _healthcheck(b: Reading) -> Instruction:
     if b.form.words[0].kind == "NONE":
         return ast.Healthcheck(none=True, **b.base)
     command = b.command()
@@ -304,7 +136,7 @@ def _healthcheck(b: _Builder) -> Instruction:
     )
 
 
-def _copy(b: _Builder) -> Instruction:
+def _copy(b: Reading) -> Instruction:
     sources, dest, heredocs = b.sources_and_dest()
     return ast.Copy(
         sources,
@@ -320,7 +152,7 @@ def _copy(b: _Builder) -> Instruction:
     )
 
 
-def _add(b: _Builder) -> Instruction:
+def _add(b: Reading) -> Instruction:
     sources, dest, heredocs = b.sources_and_dest()
     return ast.Add(
         sources,
@@ -337,7 +169,7 @@ def _add(b: _Builder) -> Instruction:
     )
 
 
-def _pairs(b: _Builder) -> tuple[tuple[tuple[str, str], ...], bool]:
+def _pairs(b: Reading) -> tuple[tuple[tuple[str, str], ...], bool]:
     """(key, value) pairs, and whether they are in the legacy form ``key rest of the line``."""
     first = b.form.words[0]
     if first.kind in ("KEY", "ANY_KEY"):
@@ -345,14 +177,14 @@ def _pairs(b: _Builder) -> tuple[tuple[tuple[str, str], ...], bool]:
     return tuple((_named(b, word), word.text.partition("=")[2]) for word in b.form.words), False
 
 
-def _named(b: _Builder, word: Word) -> str:
+def _named(b: Reading, word: Word) -> str:
     name = word.text.partition("=")[0]
     if not name:
         raise b.error(f"{b.form.rule.upper()} names can not be blank", word)
     return name
 
 
-def _arg(b: _Builder) -> Instruction:
+def _arg(b: Reading) -> Instruction:
     pairs = []
     for word in b.form.words:
         _, equals, default = word.text.partition("=")
@@ -360,17 +192,17 @@ def _arg(b: _Builder) -> Instruction:
     return ast.Arg(tuple(pairs), **b.base)
 
 
-def _env(b: _Builder) -> Instruction:
+def _env(b: Reading) -> Instruction:
     pairs, legacy = _pairs(b)
     return ast.Env(pairs, legacy, **b.base)
 
 
-def _label(b: _Builder) -> Instruction:
+def _label(b: Reading) -> Instruction:
     pairs, legacy = _pairs(b)
     return ast.Label(pairs, legacy, **b.base)
 
 
-def _volume(b: _Builder) -> Instruction:
+def _volume(b: Reading) -> Instruction:
     paths = tuple(path.strip() for path in b.words())
     if not paths:
         raise b.error("VOLUME requires at least one argument")
@@ -379,30 +211,30 @@ def _volume(b: _Builder) -> Instruction:
     return ast.Volume(paths, **b.base)
 
 
-def _shell(b: _Builder) -> Instruction:
+def _shell(b: Reading) -> Instruction:
     args = b.words()
     if not args:
         raise b.error("SHELL requires at least one argument")
     return ast.Shell(args, **b.base)
 
 
-def _onbuild(b: _Builder) -> Instruction:
+def _onbuild(b: Reading) -> Instruction:
     inner = b.form.inner
     assert inner
     build(inner, b.line, b.base["span"], b.heredocs)
-    _, rest = _cut(b.line.text)
+    _, rest = first_word(b.line.text)
     if rest.startswith("--"):
-        rest = _cut(rest)[1]
+        rest = first_word(rest)[1]
     trigger = rest + "".join(f"\n{heredoc.raw}{heredoc.name}" for heredoc in b.heredocs)
     return ast.Onbuild(trigger, **b.base)
 
 
-def _unset(b: _Builder) -> Instruction:
+def _unset(b: Reading) -> Instruction:
     kind, *names = b.form.words
     return ast.Unset(kind.text.upper(), tuple(word.text for word in names), **b.base)
 
 
-_BUILDERS: dict[str, Callable[[_Builder], Instruction]] = {
+_BUILDERS: dict[str, Callable[[Reading], Instruction]] = {
     "from": _from,
     "run": _run,
     "cmd": lambda b: ast.Cmd(b.command(), **b.base),

@@ -9,13 +9,14 @@ from __future__ import annotations
 import hashlib
 import marshal
 import zlib
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from layersmith.buildfile import builders
 from layersmith.buildfile.diagnosis import diagnose
-from layersmith.buildfile.instructions import Arg, Buildfile, From, Include, Instruction, Stage
-from layersmith.buildfile.lines import Lines, LogicalLine, read_directives
+from layersmith.buildfile.instructions import Arg, Buildfile, Directives, From, Include, Instruction, Stage
+from layersmith.buildfile.lines import Comment, Lines, LogicalLine, read_directives
 from layersmith.buildfile.syntax import Form, Syntax, Word
 from layersmith.errors import BuildfileSyntaxError
 from layersmith.source import Source, Span
@@ -38,21 +39,54 @@ def parse(text: str | bytes, name: str = "Buildfile", *, fragment: bool = False)
     Bytes are UTF-8; other bytes survive as surrogates. Raises `BuildfileSyntaxError`; further errors are in its
     ``others``.
     """
+    source = source_of(text, name)
+    file = take_apart(source)
+    if not file.items and not fragment:
+        raise BuildfileSyntaxError(
+            "file with no instructions", hint="a Buildfile begins with FROM", span=_whole(source)
+        )
+    return Buildfile(source, file.directives, tuple(item.instruction for item in file.items))
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """An instruction with its logical line and what the grammar found in that: for lint and fmt, which want both."""
+
+    line: LogicalLine
+    form: Form
+    instruction: Instruction
+
+
+@dataclass(frozen=True, slots=True)
+class File:
+    """A text taken apart. ``trailing`` are the comments behind the last instruction."""
+
+    directives: Directives
+    items: tuple[Item, ...]
+    trailing: tuple[Comment, ...]
+
+
+def source_of(text: str | bytes, name: str) -> Source:
+    """``text`` without its byte-order mark; bytes that are not UTF-8 become surrogates."""
     if isinstance(text, bytes):
         text = text.decode("utf-8", "surrogateescape")
-    source = Source(name, text.removeprefix("\ufeff"))
+    return Source(name, text.removeprefix("\ufeff"))
+
+
+def take_apart(source: Source) -> File:
+    """All instructions of ``source``. Raises `BuildfileSyntaxError`, with ``others``."""
     directives = read_directives(source)
     reader = Lines(source, directives.escape)
-    instructions: list[Instruction] = []
+    items: list[Item] = []
     errors: list[BuildfileSyntaxError] = []
     words = 0
     for line in reader:
         try:
             words += _count_words(line)
-            if len(instructions) == MOST_INSTRUCTIONS or words > MOST_WORDS:
+            if len(items) == MOST_INSTRUCTIONS or words > MOST_WORDS:
                 errors.append(_too_much(line))
                 break
-            instructions.append(_instruction(line, reader))
+            items.append(_item(line, reader))
         except BuildfileSyntaxError as error:
             errors.append(error)
             if len(errors) == MOST_ERRORS:
@@ -60,11 +94,7 @@ def parse(text: str | bytes, name: str = "Buildfile", *, fragment: bool = False)
     if errors:
         errors[0].others = tuple(errors[1:])
         raise errors[0]
-    if not instructions and not fragment:
-        raise BuildfileSyntaxError(
-            "file with no instructions", hint="a Buildfile begins with FROM", span=_whole(source)
-        )
-    return Buildfile(source, directives, tuple(instructions))
+    return File(directives, tuple(items), reader.trailing)
 
 
 def parse_onbuild(text: str, name: str = "ONBUILD") -> Instruction:
@@ -74,7 +104,7 @@ def parse_onbuild(text: str, name: str = "ONBUILD") -> Instruction:
     """
     source = Source(name, text)
     reader = Lines(source, "\\")
-    found = [_instruction(line, reader) for line in reader]
+    found = [_item(line, reader).instruction for line in reader]
     if len(found) != 1:
         raise BuildfileSyntaxError(
             f"an ONBUILD trigger must be one instruction, not {len(found)}", span=_whole(source)
@@ -115,7 +145,7 @@ def stages(buildfile: Buildfile) -> tuple[tuple[Arg, ...], tuple[Stage, ...]]:
     return tuple(globals_), tuple(Stage(first.name, first, tuple(rest)) for first, rest in found)
 
 
-def _instruction(line: LogicalLine, reader: Lines) -> Instruction:
+def _item(line: LogicalLine, reader: Lines) -> Item:
     form: Form | None = None
     error: BuildfileSyntaxError | None = None
     try:
@@ -128,7 +158,7 @@ def _instruction(line: LogicalLine, reader: Lines) -> Instruction:
         assert error
         raise error
     span = Span(line.source, *line.place(0), *reader.end_of(line))
-    return builders.build(form, line, span, heredocs)
+    return Item(line, form, builders.build(form, line, span, heredocs))
 
 
 def _form(line: LogicalLine, escape: str) -> Form:
