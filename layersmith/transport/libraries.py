@@ -84,8 +84,8 @@ def configured_directories(conf: Path, depth: int = 0) -> tuple[str, ...]:
     found: list[str] = []
     for line in lines:
         words = line.partition("#")[0].split()
-        if words[:1] == ["include"] and depth < _MAX_CONF_DEPTH:
-            for pattern in words[1:]:
+        if words[:1] == ["include"]:
+            for pattern in words[1:] if depth < _MAX_CONF_DEPTH else ():
                 for path in sorted(glob.glob(str(conf.parent / pattern))):
                     found += configured_directories(Path(path), depth + 1)
         elif words and words[0] != "hwcap":
