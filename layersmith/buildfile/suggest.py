@@ -10,7 +10,7 @@ def nearest(name: str, known: Iterable[str]) -> str | None:
     import difflib  # 2 ms, and only needed for an error
 
     by_folded = {candidate.casefold(): candidate for candidate in known}
-    close = difflib.get_close_matches(name.casefold()[:100], by_folded, n=1, cutoff=0.6)
+    close = difflib.get_close_matches(name.casefold()[:100], by_folded, n=1, cutoff=0.7)
     return by_folded[close[0]] if close else None
 
 
@@ -23,3 +23,16 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
 def shown(text: str) -> str:
     """``text`` in quotes, cut where it is long."""
     return repr(text if len(text) <= 60 else text[:57] + "...")
+
+
+def is_slip(name: str, meant: str) -> bool:
+    """Is ``name`` all but ``meant``: one character more, less or other, or two changed over?"""
+    if len(meant) < 4 or abs(len(name) - len(meant)) > 1:
+        return False
+    start = 0
+    while start < min(len(name), len(meant)) and name[start] == meant[start]:
+        start += 1
+    rest, wanted = name[start:], meant[start:]
+    return (
+        wanted in (rest[1:], rest[1:2] + rest[:1] + rest[2:]) or rest[1:] == wanted[1:] or rest == wanted[1:]
+    )
