@@ -267,7 +267,7 @@ class _NoAnswer(Exception):
         self.message = f"{method} {redacted(url)}: {explain(error)}"
         self.hint = ""
         self.attempts = 1 << 30
-        if isinstance(error, urllib3.exceptions.NewConnectionError):
+        if isinstance(error, urllib3.exceptions.NewConnectionError | urllib3.exceptions.ConnectTimeoutError):
             self.attempts = 3  # a misspelt name or a stopped server, seldom a passing fault
         elif isinstance(error, ValueError) or "WRONG_VERSION_NUMBER" in self.message:
             self.attempts = 1  # no URL, or no TLS server

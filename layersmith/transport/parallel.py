@@ -7,14 +7,15 @@ from __future__ import annotations
 
 import queue
 import threading
+import time
 from collections.abc import Callable, Sequence
 
 Task = Callable[[threading.Event], None]
 """Does its work unless the event is set; then it raises Cancelled soon."""
 
-GRACE = 5.0
-"""Seconds that the others get to clean up after a failure. One that is stuck in a read is left behind: its thread is a
-daemon, and what it has written is in the session's scratch directory."""
+GRACE = 2.0
+"""Seconds that the others get, together, to clean up after a failure or Ctrl-C. One that is stuck in a read is left
+behind: its thread is a daemon, and what it has written is in the session's scratch directory."""
 
 
 def run_all(tasks: Sequence[Task], *, jobs: int) -> None:
@@ -36,8 +37,9 @@ def run_all(tasks: Sequence[Task], *, jobs: int) -> None:
                 raise error
     finally:
         stop.set()
+        deadline = time.monotonic() + GRACE
         for thread in threads:
-            thread.join(GRACE)
+            thread.join(max(0.0, deadline - time.monotonic()))
 
 
 def _work(

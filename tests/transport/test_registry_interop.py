@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import gzip
 import io
+import itertools
 import json
 import os
 import random
@@ -494,7 +495,8 @@ def test_insecure_registry(store: Store, tmp_path: Path) -> None:
 
 
 class FaultyLine:
-    """A proxy that forwards bytes and loses connections: each ends after a random number of bytes in either direction."""
+    """A proxy that forwards bytes and loses connections: each ends after so many bytes in either direction, every second
+    one after ``least``, the others after a random number up to ``most``."""
 
     def __init__(self, target: str, *, seed: int, least: int = 20_000, most: int = 400_000) -> None:
         host, _, port = target.partition(":")
@@ -508,7 +510,7 @@ class FaultyLine:
         threading.Thread(target=self._accept, daemon=True).start()
 
     def _accept(self) -> None:
-        while not self._closing:
+        for number in itertools.count():
             try:
                 near, _ = self._listener.accept()
             except OSError:
@@ -516,7 +518,8 @@ class FaultyLine:
             if self._closing:
                 near.close()
                 return
-            budget = self._random.randint(*self._bounds)
+            least, most = self._bounds
+            budget = self._random.randint(least, most) if number % 2 else least
             threading.Thread(target=self._forward, args=(near, budget), daemon=True).start()
 
     def _forward(self, near: socket.socket, budget: int) -> None:
@@ -576,9 +579,9 @@ def test_push_by_a_line_that_keeps_breaking(
     docker-registry 2.8 forgets an upload whose connection broke (it cancels it when asked), so each try begins anew, and
     the line must last long enough for a whole blob now and then.
     """
-    image = add_image(store, 1_000_000, 900_000, 800_000, 700_000)
+    image = add_image(store, 500_000, 400_000, 300_000, 300_000)
     with registry() as used, Store.open(tmp_path / "second") as second:
-        with closing(FaultyLine(open_registry, seed=seed, least=200_000, most=2_500_000)) as line:
+        with closing(FaultyLine(open_registry, seed=seed, least=100_000, most=3_000_000)) as line:
             used.push(store, image, named(line.host, f"breaking/{seed}:1"))
         assert (
             used.pull(second, named(open_registry, f"breaking/{seed}:1"), platform=AMD64).digest

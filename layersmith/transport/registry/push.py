@@ -17,7 +17,7 @@ from layersmith.progress import Progress, Transfer
 from layersmith.store.store import Store
 from layersmith.transport.parallel import Task, run_all
 from layersmith.transport.registry.repository import Repository
-from layersmith.transport.registry.upload import mount, upload
+from layersmith.transport.registry.upload import upload
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,19 +78,17 @@ class Pusher:
             told = done
             self.progress.emit(Transfer("push", descriptor.digest, done, descriptor.size))
 
-        if self.target.has_blob(descriptor.digest) or self._mounted(descriptor):
+        if self.target.has_blob(descriptor.digest):
             sent(descriptor.size)
             return
+        path = None
         if self.store.blobs.has(descriptor.digest):
             path = self.store.blobs.path(descriptor.digest)
             if path.stat().st_size != descriptor.size:
                 raise TransportError(
                     f"the blob {descriptor.digest} is damaged: its size is not {descriptor.size}"
                 )
-            upload(self.target, descriptor, path, sent=sent, stop=stop)
-        elif not (mediatype.is_foreign(descriptor.media_type) and descriptor.urls):
-            raise NotFoundError(f"the blob {descriptor.digest} is neither in the store nor at the registry")
-
-    def _mounted(self, descriptor: Descriptor) -> bool:
-        repositories = self.siblings.get(descriptor.digest, ())
-        return any(mount(self.target, descriptor.digest, repository) for repository in repositories)
+        elif mediatype.is_foreign(descriptor.media_type) and descriptor.urls:
+            return
+        siblings = self.siblings.get(descriptor.digest, ())
+        upload(self.target, descriptor, path, mount_from=siblings, sent=sent, stop=stop)

@@ -68,7 +68,7 @@ class Repository:
         for wanted in (which if ":" in which else "", announced):
             if wanted.startswith("sha256:") and wanted != digest:
                 raise TransportError(
-                    f"{self.name}: the manifest {which} is not what its digest says: {digest}, not {wanted}",
+                    f"{self.name}: the manifest {which} is not what its digest says: {digest}, not {wanted!r}",
                     hint="the registry, a proxy or a mirror changed it",
                 )
         if not (is_manifest(media_type) or is_index(media_type)):
@@ -84,7 +84,7 @@ class Repository:
             stored = response.headers.get("Docker-Content-Digest")
         if stored and stored != digest_of(data):
             raise TransportError(
-                f"{self.name}: the registry stored {which} as {stored}, not {digest_of(data)}"
+                f"{self.name}: the registry stored {which} as {stored!r}, not {digest_of(data)}"
             )
 
     def tags(self) -> Iterator[str]:

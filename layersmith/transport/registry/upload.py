@@ -1,6 +1,6 @@
 """Uploads of one blob, by the distribution spec ("Pushing blobs"): mounted, in one piece, or from where a try broke off.
 
-In: a file and its descriptor. Out: the blob at the registry, which has verified its digest.
+In: a file, its descriptor, and repositories that may have it. Out: the blob at the registry, which has verified its digest.
 """
 
 from __future__ import annotations
@@ -11,9 +11,8 @@ from collections.abc import Callable
 from pathlib import Path
 from urllib.parse import urljoin
 
-from layersmith.errors import TransportError
+from layersmith.errors import NotFoundError, TransportError
 from layersmith.oci.descriptor import Descriptor
-from layersmith.oci.digest import Digest
 from layersmith.transport.http import PASSING, FilePart, Response
 from layersmith.transport.patience import pause
 from layersmith.transport.registry.repository import Repository
@@ -22,26 +21,29 @@ CHUNK = 32 << 20
 """Bytes of a chunk where a registry, or a proxy before it, refuses a blob in one piece."""
 
 
-def mount(repository: Repository, digest: Digest, source: str) -> bool:
-    """Have the registry take a blob from its repository ``source``; whether it did."""
-    what = f"blobs/uploads/?mount={digest}&from={source}"
-    with repository.request("POST", what, push=True, mount_from=source, attempts=1) as response:
-        return response.status == 201
-
-
 def upload(
     repository: Repository,
     descriptor: Descriptor,
-    path: Path,
+    path: Path | None,
     *,
+    mount_from: tuple[str, ...] = (),
     sent: Callable[[int], None] = lambda done: None,
     stop: threading.Event | None = None,
 ) -> None:
     """Upload the file at ``path`` as the blob ``descriptor``. ``sent`` hears how many bytes are through.
 
-    A broken try is taken up where the registry says it ended, or begun anew. Raises TransportError.
+    First the registry is asked to take the blob from its repositories ``mount_from``. A broken try is taken up where
+    the registry says it ended, or begun anew.
+
+    Raises:
+        NotFoundError: there is nothing to mount, and no file (``path`` is None).
+        TransportError: the registry doesn't take it.
     """
     session = _Upload(repository, descriptor, path, sent, stop)
+    if session.mounted(mount_from):
+        return
+    if path is None:
+        raise NotFoundError(f"the blob {descriptor.digest} is neither in the store nor at the registry")
     patience = repository.client.patience
     for failures in range(1, patience.attempts + 1):
         try:
@@ -64,7 +66,7 @@ class _Upload:
         self,
         repository: Repository,
         descriptor: Descriptor,
-        path: Path,
+        path: Path | None,
         sent: Callable[[int], None],
         stop: threading.Event | None,
     ) -> None:
@@ -76,11 +78,26 @@ class _Upload:
         self._location: str | None = None
         self._offset = 0
         self._chunk: int | None = None
+        self._broken = False
+
+    def mounted(self, sources: tuple[str, ...]) -> bool:
+        """Whether the registry took the blob from one of ``sources``. Where it didn't, it has begun an upload instead."""
+        for source in sources:
+            what = f"blobs/uploads/?mount={self._descriptor.digest}&from={source}"
+            response = self._repository.request("POST", what, push=True, mount_from=source, stop=self._stop)
+            with response:
+                if response.status == 201:
+                    self._sent(self._descriptor.size)
+                    return True
+                if response.status == 202 and self._path is not None:
+                    self._moved(response, 0)
+        return False
 
     def attempt(self) -> None:
         """One try: find out where we stand, send what is missing, close. Raises _Broken or TransportError."""
-        if self._location is not None:
+        if self._broken:
             self._ask()
+        self._broken = True
         if self._location is None:
             self._start()
         size = self._descriptor.size
@@ -108,7 +125,9 @@ class _Upload:
 
     def _ask(self) -> None:
         """Take location and offset from the upload's status; forget an upload that the registry doesn't know."""
-        url, self._location = self._at(), None
+        if self._location is None:
+            return
+        url, self._location = self._location, None
         with self._repository.request("GET", url, push=True, stop=self._stop) as response:
             match = re.fullmatch(r"(?:bytes=)?0-(\d+)", response.headers.get("Range", ""))
             if response.status == 204 and match:
@@ -159,6 +178,7 @@ class _Upload:
             through += bytes_sent
             self._sent(through)
 
+        assert self._path is not None
         return FilePart(self._path, start, end - start, count)
 
     def _at(self) -> str:
