@@ -107,6 +107,7 @@ class OpenTree:
             target = os.readlink(here, dir_fd=self.fd)
             if target.startswith("/"):
                 real = []
+            status = self._lstat("/".join(real))
             todo.extend(target.split("/")[::-1])
         found = Found("/".join(real), status)
         if real and self._hidden(found.path) and not (found.is_dir and self._shows_below(found.path)):

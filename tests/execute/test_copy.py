@@ -248,6 +248,13 @@ def test_symlinks_never_leave_the_source(copier: Copier, target: str) -> None:
     assert copier.run(copier.op("evil", dest="/x"))["x"][1] == b"ours"
 
 
+@pytest.mark.parametrize("target", ["/", ".", "..", "../..", "//"])
+def test_symlinks_to_the_root(copier: Copier, target: str) -> None:
+    """A link may lead to the root itself: then all of it is meant."""
+    write(copier.context, root=f"-> {target}", f="F")
+    assert "x/f" in copier.paths("root", dest="/x/")
+
+
 def test_symlink_loops_and_dangling_sources_fail(copier: Copier) -> None:
     """With an error of ours, not the kernel's."""
     write(copier.context, loop="-> loop", dangling="-> nowhere")
