@@ -25,7 +25,7 @@ NOW = 1_700_000_000
 KINDS = {b"0": "file", b"1": "hard", b"2": "link", b"3": "char", b"5": "dir", b"6": "fifo"}
 
 
-def write(root: Path, **files: str | bytes | None) -> None:
+def write(root: Path, /, **files: str | bytes | None) -> None:
     """Files by path: text or bytes, ``None`` for a directory, ``-> target`` for a symlink; mtime 1000."""
     for name, content in files.items():
         path = root / name
