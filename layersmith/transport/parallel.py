@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 Task = Callable[[threading.Event], None]
 """Does its work unless the event is set; then it raises Cancelled soon."""
 
-GRACE = 2.0
+GRACE = 1.0
 """Seconds that the others get, together, to clean up after a failure or Ctrl-C. One that is stuck in a read is left
 behind: its thread is a daemon, and what it has written is in the session's scratch directory."""
 

@@ -444,7 +444,7 @@ def make_certificates(directory: Path) -> Path:
     )  # fmt: skip
     for name in ("server", "client"):
         request, extra = directory / f"{name}.csr", directory / f"{name}.ext"
-        extra.write_text("subjectAltName=IP:127.0.0.1,DNS:localhost\n")
+        extra.write_text("subjectAltName=IP:127.0.0.1,DNS:registry.example\n")
         openssl(
             "req", "-newkey", "rsa:2048", "-nodes", "-subj", f"/CN={name}",
             "-keyout", str(directory / f"{name}.key"), "-out", str(request),
@@ -489,6 +489,69 @@ def test_insecure_registry(store: Store, tmp_path: Path) -> None:
         client = Client(config.trust, patience=QUICK, environ={})
         with Registry(config, Keychain({"REGISTRY_AUTH_FILE": "/nonexistent"}), client=client) as used:
             check_round_trip(used, host, store, tmp_path)
+
+
+class TunnelProxy:
+    """A proxy that knows CONNECT with a password, and leads every tunnel to one target."""
+
+    def __init__(self, target: str) -> None:
+        self.asked: list[tuple[str, str | None]] = []
+        owner, (host, port) = self, target.split(":")
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_CONNECT(self) -> None:
+                owner.asked.append((self.path, self.headers.get("Proxy-Authorization")))
+                with socket.create_connection((host, int(port))) as far:
+                    self.send_response(200)
+                    self.end_headers()
+                    back = threading.Thread(target=owner.copy, args=(far, self.connection), daemon=True)
+                    back.start()
+                    owner.copy(self.connection, far)
+                    back.join()
+                self.close_connection = True
+
+            def log_message(self, format: str, *args: object) -> None:
+                pass
+
+        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.server.daemon_threads = True
+        self.host = f"127.0.0.1:{self.server.server_address[1]}"
+        threading.Thread(target=self.server.serve_forever, daemon=True).start()
+
+    @staticmethod
+    def copy(source: socket.socket, target: socket.socket) -> None:
+        with suppress(OSError):
+            while data := source.recv(65_536):
+                target.sendall(data)
+            target.shutdown(socket.SHUT_WR)
+
+    def close(self) -> None:
+        self.server.shutdown()
+        self.server.server_close()
+
+
+def test_tls_through_a_proxy(store: Store, tmp_path: Path) -> None:
+    """TLS goes through the proxy's tunnel, and the certificate of the registry is verified at the other end."""
+    pki = make_certificates(tmp_path)
+    tls = {"certificate": str(pki / "server.crt"), "key": str(pki / "server.key")}
+    with served(tmp_path / "registry", http={"tls": tls}) as host, closing(TunnelProxy(host)) as proxy:
+        certs = tmp_path / "certs.d/registry.example"
+        certs.mkdir(parents=True)
+        (certs / "ca.crt").write_bytes((pki / "ca.crt").read_bytes())
+        environ = {"HTTPS_PROXY": f"http://me:s3cret@{proxy.host}"}
+        image = add_image(store, 200_000)
+        for directory in (certs.parent, tmp_path / "elsewhere"):
+            config = RegistryConfig(certs_dirs=(directory,))
+            client = Client(config.trust, patience=QUICK, environ=environ)
+            with Registry(config, Keychain({"REGISTRY_AUTH_FILE": "/nonexistent"}), client=client) as used:
+                if directory == certs.parent:
+                    used.push(store, image, parse_reference("registry.example/app:1"))
+                    assert used.exists(parse_reference("registry.example/app:1"))
+                else:
+                    with pytest.raises(TransportError, match="certificate is not trusted"):
+                        used.exists(parse_reference("registry.example/app:1"))
+        wanted = "Basic " + base64.b64encode(b"me:s3cret").decode()
+        assert set(proxy.asked) == {("registry.example:443", wanted)}
 
 
 # A faulty line
