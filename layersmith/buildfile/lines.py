@@ -258,7 +258,7 @@ def read_check(value: str, span: Span) -> Check:
     """``skip=A,B;error=true;experimental=all`` of a ``# check=`` directive. Raises `BuildfileSyntaxError`."""
     lists: dict[str, tuple[str, ...]] = {"skip": (), "experimental": ()}
     error = False
-    for option in filter(None, value.split(";", 2)):
+    for option in filter(None, value.split(";")):
         key, equals, given = (part.strip(SPACE) for part in option.partition("="))
         if key in lists and equals:
             lists[key] = tuple(name.strip(SPACE) for name in given.split(","))
