@@ -16,7 +16,6 @@ from layersmith.errors import LayersmithError, UsageError
 if TYPE_CHECKING:
     from layersmith.containers.config import ContainerConfig, Limits
     from layersmith.containers.configure import RunOptions
-    from layersmith.containers.runtime import Started
     from layersmith.image import Image
     from layersmith.oci.descriptor import Descriptor
     from layersmith.store import Store
@@ -101,12 +100,19 @@ def run(args: argparse.Namespace) -> int:
     try:
         options = _options(args)
         if not args.detach:
-            return _run(args, options, Foreground(args))
+            need_terminal(args)
+            return _run(args, options, None)
         from layersmith.containers.lifecycle import detach
 
         return detach(lambda ready: _in_background(args, options, ready))
     except LayersmithError as error:
         raise own_failure(error) from None
+
+
+def need_terminal(args: argparse.Namespace) -> None:
+    """Raises UsageError: ``-it`` without a terminal to pass on."""
+    if args.tty and args.interactive and not os.isatty(0):
+        raise UsageError("standard input is not a terminal", hint="leave out -t, or run it in a terminal")
 
 
 def own_failure(error: LayersmithError) -> LayersmithError:
@@ -120,7 +126,7 @@ def _in_background(args: argparse.Namespace, options: RunOptions, ready: Callabl
     from layersmith.cli.errors import show
 
     try:
-        return _run(args, options, Background(ready, open_stdin=args.interactive))
+        return _run(args, options, ready)
     except LayersmithError as error:
         show(error)
         return FAILED
@@ -128,7 +134,7 @@ def _in_background(args: argparse.Namespace, options: RunOptions, ready: Callabl
         return 130
 
 
-def _run(args: argparse.Namespace, options: RunOptions, view: Foreground | Background) -> int:
+def _run(args: argparse.Namespace, options: RunOptions, ready: Callable[[], None] | None) -> int:
     from layersmith.linux.spawner import Spawner
     from layersmith.linux.userns import enter
 
@@ -136,6 +142,7 @@ def _run(args: argparse.Namespace, options: RunOptions, view: Foreground | Backg
     isolation = enter()
     with ExitStack() as stack:
         spawner = stack.enter_context(Spawner.start())
+        from layersmith.cli.attached import attachment
         from layersmith.containers import lifecycle
         from layersmith.containers.configure import configure
         from layersmith.store import Store
@@ -158,14 +165,8 @@ def _run(args: argparse.Namespace, options: RunOptions, view: Foreground | Backg
             )
 
         with host.containers.create(config, args.name) as container:
-            with _cidfile(args.cidfile, container.id), view:
-                status = lifecycle.run(
-                    host,
-                    container,
-                    view.caller,
-                    started=lambda running: view.started(container.id, running),
-                    resized=view.resized,
-                )
+            with _cidfile(args.cidfile, container.id), attachment(args, container.id, ready) as attached:
+                status = lifecycle.run(host, container, attached)
         host.containers.sweep(store.trash)
     return status.code
 
@@ -206,70 +207,6 @@ def _image(store: Store, args: argparse.Namespace) -> tuple[Descriptor, Image]:
 
     descriptor = select(store, puller(store, PlainProgress())(args.image, platform), platform)
     return descriptor, Image.read(store, descriptor)
-
-
-# Who is on the other side of the container
-
-
-class Foreground:
-    """The caller's own streams and terminal. In its block the terminal may be changed; afterwards it is as before."""
-
-    def __init__(self, args: argparse.Namespace) -> None:
-        from layersmith.containers.streams import Caller
-
-        if args.tty and args.interactive and not os.isatty(0):
-            raise UsageError("standard input is not a terminal", hint="leave out -t, or run it in a terminal")
-        self.caller = Caller(0 if args.interactive else None, 1, 2)
-        self._tty = args.tty
-        self._raw = args.tty and args.interactive
-        self._restore = ExitStack()
-
-    def __enter__(self) -> None:
-        pass
-
-    def __exit__(self, *_: object) -> None:
-        self._restore.close()
-
-    def started(self, _: str, running: Started) -> None:
-        if self._tty:
-            self.resized(running)
-        if self._raw:
-            from layersmith.linux import terminal
-
-            self._restore.enter_context(terminal.raw(0))
-
-    def resized(self, running: Started) -> None:
-        from layersmith.linux import terminal
-
-        if running.terminal is not None:
-            for fd in (1, 0, 2):
-                rows, columns = terminal.window_size(fd)
-                if rows and columns:
-                    terminal.set_window_size(running.terminal, rows, columns)
-                    return
-
-
-class Background:
-    """Nobody: the container's id is printed when it runs, and then the caller's terminal is let go."""
-
-    def __init__(self, ready: Callable[[], None], *, open_stdin: bool) -> None:
-        from layersmith.containers.streams import Caller
-
-        self.caller = Caller(open_stdin=open_stdin)
-        self._ready = ready
-
-    def __enter__(self) -> None:
-        pass
-
-    def __exit__(self, *_: object) -> None:
-        pass
-
-    def started(self, identity: str, _: Started) -> None:
-        print(identity, flush=True)
-        self._ready()
-
-    def resized(self, _: Started) -> None:
-        pass
 
 
 # The options

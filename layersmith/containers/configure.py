@@ -21,8 +21,6 @@ from layersmith.oci.config import ImageConfig
 from layersmith.oci.descriptor import Descriptor
 from layersmith.oci.process import Process
 
-DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
-
 
 @dataclass(frozen=True, slots=True)
 class RunOptions:
@@ -82,8 +80,7 @@ def configure(
     if not cwd.startswith("/"):
         raise UsageError(f"the working directory {cwd!r} is not absolute", hint="write it from / on")
     hostname = options.hostname or (host_name if options.network == "host" else id[:12])
-    env = {"PATH": DEFAULT_PATH, "HOSTNAME": hostname} | ({"TERM": "xterm"} if options.tty else {})
-    env |= environment(image.env, options.env_files, options.env, caller)
+    env = environment(image.env, options.env_files, options.env, caller)
     stop_signal = options.stop_signal or image.stop_signal or DEFAULT_STOP_SIGNAL
     signal_number(stop_signal)
     return ContainerConfig(
@@ -92,7 +89,7 @@ def configure(
         image=options.image,
         manifest=manifest,
         created=time.time(),
-        process=Process((*entrypoint, *cmd), tuple(env.items()), cwd, options.user or image.user),
+        process=Process((*entrypoint, *cmd), env, cwd, options.user or image.user),
         entrypoint=entrypoint,
         cmd=cmd,
         labels=tuple(sorted((dict(image.labels) | dict(options.labels)).items())),

@@ -9,11 +9,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from layersmith.containers.attach import Attachment
 from layersmith.containers.container import Container, Containers
-from layersmith.containers.runtime import Runtime, Started
+from layersmith.containers.runtime import Runtime
 from layersmith.containers.sandboxes import sandbox
 from layersmith.containers.status import Status
-from layersmith.containers.streams import Caller
 from layersmith.containers.supervise import supervise
 from layersmith.image import Image
 from layersmith.layer.unpack import lowerdirs
@@ -36,14 +36,7 @@ class Host:
         return Containers(self.store.root)
 
 
-def run(
-    host: Host,
-    container: Container,
-    caller: Caller,
-    *,
-    started: Callable[[Started], None] = lambda _: None,
-    resized: Callable[[Started], None] = lambda _: None,
-) -> Status:
+def run(host: Host, container: Container, attachment: Attachment) -> Status:
     """Run ``container``, whose lock the caller holds, to its end; with ``auto_remove`` it is then gone.
 
     Raises SandboxError, StepError: it could not be started; NotFoundError, DigestMismatchError: its image is damaged.
@@ -53,7 +46,7 @@ def run(
             stack.callback(host.containers.remove, container, host.store.trash)
         image = Image.read(host.store, container.config.manifest)
         described = sandbox(container, lowers(host, image), host.isolation)
-        return supervise(container, host.runtime, described, caller, started=started, resized=resized)
+        return supervise(container, host.runtime, described, attachment)
 
 
 def lowers(host: Host, image: Image) -> tuple[Path, ...]:

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from layersmith.containers.config import ContainerConfig
 from layersmith.containers.container import Container
 from layersmith.linux import hostfiles
+from layersmith.linux.execute import DEFAULT_PATH
 from layersmith.linux.overlay import Overlay
 from layersmith.linux.sandbox import Sandbox
+from layersmith.oci.process import Process
 
 if TYPE_CHECKING:
     from layersmith.linux.userns import Isolation
@@ -32,7 +36,7 @@ def sandbox(
     network = network if config.network == "default" else config.network
     return Sandbox(
         root(container, lowers, isolation),
-        config.process,
+        process(config),
         mounts=config.mounts,
         hostname=config.hostname,
         network=network,
@@ -51,6 +55,14 @@ def sandbox(
         tty=config.tty,
         create_cwd=True,
     )
+
+
+def process(config: ContainerConfig, *, tty: bool | None = None) -> Process:
+    """The container's process, with the variables that Docker adds to those it was given."""
+    added = {"PATH": DEFAULT_PATH, "HOSTNAME": config.hostname}
+    if config.tty if tty is None else tty:
+        added["TERM"] = "xterm"
+    return replace(config.process, env=tuple((added | dict(config.process.env)).items()))
 
 
 def root(container: Container, lowers: Sequence[Path], isolation: Isolation) -> Overlay:
