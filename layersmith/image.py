@@ -11,7 +11,7 @@ from typing import Self
 from layersmith.errors import NotFoundError, TransportError
 from layersmith.oci import mediatype
 from layersmith.oci.config import History, ImageConfig
-from layersmith.oci.descriptor import Descriptor, Layer
+from layersmith.oci.descriptor import ATTESTATION, Descriptor, Layer
 from layersmith.oci.document import Annotations
 from layersmith.oci.manifest import Index, Manifest, parse_manifest
 from layersmith.oci.platform import Platform, best, native
@@ -137,10 +137,6 @@ def choose(index: Index, platform: Platform) -> Descriptor:
         return images[0]
     there = ", ".join(str(entry.platform or "unknown") for entry in images) or "none"
     raise NotFoundError(f"no image for {platform} in this index", hint=f"there are: {there}")
-
-
-ATTESTATION = "vnd.docker.reference.type"
-"""BuildKit's annotation of manifests in an index that are no images but statements about one."""
 
 
 def _typed(descriptor: Descriptor, *, docker: bool) -> Descriptor:

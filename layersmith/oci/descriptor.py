@@ -12,6 +12,9 @@ from layersmith.oci.platform import Platform
 
 REF_NAME = "org.opencontainers.image.ref.name"
 
+ATTESTATION = "vnd.docker.reference.type"
+"""BuildKit's annotation of manifests in an index that are no images, but statements about one."""
+
 
 @dataclass(frozen=True, slots=True)
 class Descriptor:

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from layersmith.errors import LayersmithError
 from layersmith.oci import mediatype
 from layersmith.oci.config import ImageConfig
-from layersmith.oci.descriptor import Descriptor
+from layersmith.oci.descriptor import ATTESTATION, Descriptor
 from layersmith.oci.digest import digest_of
 from layersmith.oci.manifest import Index, Manifest, parse_manifest
 
@@ -39,7 +39,8 @@ def _validate(
                 return
             for manifest in document.manifests:
                 _check_descriptor(manifest, problems)
-                _validate(read, manifest, problems, depth=depth + 1)
+                if manifest.annotation(ATTESTATION) is None:
+                    _validate(read, manifest, problems, depth=depth + 1)
             return
         _check_manifest(document, where, problems)
         if mediatype.is_config(document.config.media_type):

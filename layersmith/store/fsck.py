@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from layersmith.errors import LayersmithError, StoreError
 from layersmith.oci import mediatype
-from layersmith.oci.descriptor import Descriptor
+from layersmith.oci.descriptor import ATTESTATION, Descriptor
 from layersmith.oci.digest import Digest
 from layersmith.oci.manifest import Index
 from layersmith.oci.validate import validate_image
@@ -139,7 +139,7 @@ def image_problems(store: Store, descriptor: Descriptor) -> list[str]:
     ]
     for part in below:
         # Images of an index that were never fetched are no problem, so every image is looked at by itself.
-        if mediatype.is_manifest(part.media_type):
+        if mediatype.is_manifest(part.media_type) and part.annotation(ATTESTATION) is None:
             found += validate_image(store.blobs.read, part)
     return found
 

@@ -16,7 +16,7 @@ from layersmith.errors import UsageError
 from layersmith.image import Image, select
 from layersmith.layer.compress import Compression, parse_compression
 from layersmith.oci import mediatype
-from layersmith.oci.descriptor import Descriptor
+from layersmith.oci.descriptor import ATTESTATION, Descriptor
 from layersmith.oci.digest import encoded
 from layersmith.oci.document import canonical
 from layersmith.oci.manifest import Index, parse_manifest
@@ -242,7 +242,7 @@ def _converted(store: Store, descriptor: Descriptor, output: Output) -> Descript
 
 
 def _converted_child(store: Store, child: Descriptor, output: Output) -> Descriptor:
-    if child.annotation("vnd.docker.reference.type") or not store.blobs.has(child.digest):
+    if child.annotation(ATTESTATION) or not store.blobs.has(child.digest):
         return child
     done = _converted(store, child, output)
     return replace(child, media_type=done.media_type, digest=done.digest, size=done.size)
