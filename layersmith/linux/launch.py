@@ -21,7 +21,16 @@ from typing import Never
 from layersmith.errors import LayersmithError
 from layersmith.linux import caps, execute, libc, netns, pid1, terminal
 from layersmith.linux.execute import Privileges
-from layersmith.linux.mounts import DEVICES, NODEV, RDONLY, File, OverlayAt, kernel_mounts
+from layersmith.linux.mounts import (
+    DEVICES,
+    NODEV,
+    RDONLY,
+    File,
+    Mount,
+    OverlayAt,
+    SystemMount,
+    kernel_mounts,
+)
 from layersmith.linux.overlay import Overlay, open_overlay
 from layersmith.linux.root import Root
 from layersmith.linux.rooted import open_in_root, read_in_root
@@ -184,54 +193,28 @@ class Launch:
     def _furnish(self) -> Identity:
         """Everything below the new root. First all mounts are opened, detached: attaching may cover a source."""
         sandbox = self.sandbox
-        files = (
-            ("/etc/resolv.conf", sandbox.resolv_conf),
-            ("/etc/hosts", sandbox.hosts),
-            ("/etc/hostname", sandbox.etc_hostname),
-        )
-        binds = [File(target, data, readonly=False) for target, data in files if data is not None]
-        mounts = [*sorted(sandbox.mounts, key=lambda m: m.target.rstrip("/").count("/")), *binds]
-        upper = (
-            os.open(sandbox.upper, os.O_PATH | os.O_CLOEXEC)
-            if isinstance(sandbox.rootfs, Overlay) and sandbox.upper
-            else -1
-        )
-        opened: dict[int, int] = {}
-        self.doing = (
-            f"open the root file system {sandbox.rootfs if isinstance(sandbox.rootfs, str) else ''}".rstrip()
-        )
+        upper = -1
+        if isinstance(sandbox.rootfs, Overlay) and sandbox.rootfs.upper:
+            upper = os.open(sandbox.rootfs.upper, os.O_PATH | os.O_CLOEXEC)
+        self.doing = "open the root file system"
         rootfs = self._open_rootfs()
-        place = self._place()
         kernel = kernel_mounts(
             devpts_gid=self.machine.groups > terminal.TTY_GROUP,
             bound_devices=self.machine.rootless,
             sys_writable=sandbox.insecure,
             shm_size=sandbox.shm_size,
         )
-        for mount in kernel:
-            self.doing = mount.describe()
-            opened[id(mount)] = mount.open()
-        for user_mount in mounts:
-            if not isinstance(user_mount, File | OverlayAt):
-                self.doing = user_mount.describe()
-                opened[id(user_mount)] = user_mount.open()
-        if any(isinstance(m, File | OverlayAt) for m in mounts):
-            self.doing = "mount tmpfs for files"
-            self._attach(libc.new_mount("tmpfs", mode="0700"), place)
-            for number, user_mount in enumerate(mounts):
-                if isinstance(user_mount, File | OverlayAt):
-                    self.doing = user_mount.describe()
-                    opened[id(user_mount)] = user_mount.open(place, str(number))
+        own = (*sorted(sandbox.mounts, key=lambda m: m.target.rstrip("/").count("/")), *self._files())
+        place = self._place()
+        opened = self._open_mounts((*kernel, *own), place)
         self.doing = "mount the root file system"
         self._attach(rootfs, place)
         root = self.root = Root(os.open(place, os.O_PATH | os.O_CLOEXEC), upper)
-        for mount in kernel:
+        for number, mount in enumerate((*kernel, *own)):
             self.doing = mount.describe()
-            root.attach(opened[id(mount)], mount.target)
-        self._enable_devices(root)
-        for user_mount in mounts:
-            self.doing = user_mount.describe()
-            root.attach(opened[id(user_mount)], user_mount.target)
+            root.attach(opened[number], mount.target)
+            if number == len(kernel) - 1:
+                self._enable_devices(root)
         self._hide(root)
         identity = self._identity(root.descriptor)
         if sandbox.create_cwd:
@@ -241,6 +224,31 @@ class Launch:
             self.doing = "make the root file system read-only"
             libc.mount_setattr(root.descriptor, RDONLY)
         return identity
+
+    def _files(self) -> list[File]:
+        given = (
+            ("/etc/resolv.conf", self.sandbox.resolv_conf),
+            ("/etc/hosts", self.sandbox.hosts),
+            ("/etc/hostname", self.sandbox.etc_hostname),
+        )
+        return [File(target, data) for target, data in given if data is not None]
+
+    def _open_mounts(self, mounts: tuple[SystemMount | Mount, ...], place: str) -> dict[int, int]:
+        """A descriptor for each mount, by its number. Those that need a tmpfs to begin in come last: it covers
+        ``place``, and is itself covered by the root file system, out of everybody's reach."""
+        opened: dict[int, int] = {}
+        for number, mount in enumerate(mounts):
+            if not isinstance(mount, File | OverlayAt):
+                self.doing = mount.describe()
+                opened[number] = mount.open()
+        if len(opened) < len(mounts):
+            self.doing = "mount a tmpfs for files"
+            self._attach(libc.new_mount("tmpfs", mode="0700"), place)
+        for number, mount in enumerate(mounts):
+            if isinstance(mount, File | OverlayAt):
+                self.doing = mount.describe()
+                opened[number] = mount.open(place, str(number))
+        return opened
 
     def _open_rootfs(self) -> int:
         """Device nodes in it are dead: CAP_MKNOD, which Docker gives, would else open every disk."""
@@ -324,7 +332,7 @@ class Launch:
         pid1.block_signals()
         self._tell("ready")
         if fork or self.sandbox.init:
-            child = os.fork()
+            child, _ = libc.clone(0)
             if child:
                 pid1.supervise(child)
             os.setsid()
