@@ -52,10 +52,10 @@ def named_image(store: Store, value: str, pull: Pull) -> Callable[[Platform], Im
     if scheme == "oci-layout":
 
         def load(platform: Platform) -> Image:
-            from layersmith.transport.load import load as load_image
+            from layersmith.transport import load as load_image
 
             path, _, name = rest.partition(":")
-            (loaded, *_) = load_image(store, Path(path), only=name or None)
+            (loaded, *_) = load_image(store, Path(path), only=name or None, register=False)
             return Image.read(store, loaded.descriptor, platform)
 
         return load

@@ -40,7 +40,8 @@ def is_layout(files: Files) -> bool:
 def load_layout(store: Store, files: Files, *, only: str | None = None) -> tuple[Loaded, ...]:
     """Copy the images of a layout into ``store``, verified blob by blob.
 
-    ``only``: the one with this reference name (``org.opencontainers.image.ref.name``).
+    ``only``: the one with this digest, or this reference name (``org.opencontainers.image.ref.name``); a missing tag
+    is ``latest``.
 
     Raises:
         TransportError: it is not a layout, or damaged.
@@ -52,7 +53,7 @@ def load_layout(store: Store, files: Files, *, only: str | None = None) -> tuple
             f"{files.name}: image layout version {version.text('imageLayoutVersion')!r} is unknown"
         )
     index = Index.from_json(read_file(files, "index.json", limit=MAX_DOCUMENT))
-    entries = [entry for entry in index.manifests if only in (None, entry.annotation(REF_NAME))]
+    entries = [entry for entry in index.manifests if only is None or _is_called(entry, only)]
     if not entries:
         names = sorted({entry.annotation(REF_NAME) or "" for entry in index.manifests} - {""})
         wanted = "no images" if only is None else f"no image {only!r}"
@@ -67,6 +68,11 @@ def load_layout(store: Store, files: Files, *, only: str | None = None) -> tuple
         Loaded(descriptor, tuple(dict.fromkeys(names_of[digest])))
         for digest, descriptor in descriptors.items()
     )
+
+
+def _is_called(entry: Descriptor, text: str) -> bool:
+    name = entry.annotation(REF_NAME)
+    return text in (entry.digest, name) or f"{text}:latest" == name
 
 
 def blob_path(digest: str) -> str:

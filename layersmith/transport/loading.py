@@ -13,12 +13,18 @@ from layersmith.transport.layout import Loaded, is_layout, load_layout
 
 
 def load(
-    store: Store, source: Path | BinaryIO, *, only: str | None = None, name: str | None = None
+    store: Store,
+    source: Path | BinaryIO,
+    *,
+    only: str | None = None,
+    name: str | None = None,
+    register: bool = True,
 ) -> tuple[Loaded, ...]:
     """Load an OCI layout (directory or tar) or a docker-archive, plain or compressed, and name its images.
 
-    ``only``: of a layout, the image with this reference name. ``name``: call the one image that there is so, rather
-    than what its source calls it. An image without any name is found by its digest.
+    ``only``: of a layout, the image with this reference name or digest. ``name``: call the one image that there is so, rather
+    than what its source calls it. An image without any name is found by its digest. Without ``register``
+    no image is named or listed: they are in the store for this process only.
 
     Raises:
         TransportError: it is neither, damaged, or hostile; or has several images and ``name`` is given.
@@ -44,7 +50,7 @@ def load(
                 f"{files.name} has {len(found)} images, so they can't all be called {name!r}"
             )
         found = (Loaded(found[0].descriptor, (name,)),)
-    for image in found:
+    for image in found if register else ():
         for each in image.names:
             store.refs.set(each, image.descriptor)
         if not image.names:

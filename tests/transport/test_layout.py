@@ -267,6 +267,18 @@ def test_names_are_understood_in_both_customs(
         load(other, path, only="nothing")
 
 
+def test_one_image_of_a_layout(store: Store, other: Store, image: Image, tmp_path: Path) -> None:
+    """By name, with or without tag, or by digest; and without a name in the store if nobody wants one."""
+    output = parse_output(f"type=oci,tar=false,dest={tmp_path / 'x'}")
+    first = save(store, image.write(store), output, names=["one"])
+    save(store, SCRATCH().write(store), output, names=["two:2"])
+    for only in ("one", "one:latest", first.digest):
+        (loaded,) = load(other, tmp_path / "x", only=only, register=False)
+        assert loaded.descriptor == first.bare()
+    assert other.refs.list() == ()
+    assert [loaded.names for loaded in load(other, tmp_path / "x")] == [("one:latest",), ("two:2",)]
+
+
 @pytest.mark.parametrize("data", [b"", b"hello", bytes(1 << 16), b"\x1f\x8b\x08garbage"])
 def test_what_is_no_image_is_an_error(other: Store, tmp_path: Path, data: bytes) -> None:
     """Other files are refused with a hint, whatever they are."""
