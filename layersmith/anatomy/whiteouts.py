@@ -39,14 +39,16 @@ _TYPES = {
     FIFO: stat.S_IFIFO,
 }
 _NAMESPACES = ("trusted.overlay.", "user.overlay.")
+_BOOKKEEPING = ("impure", "origin", "uuid", "nlink")
+"""What overlayfs notes for itself (inode numbers that stay the same), and which says nothing about the diff."""
 
 
 @dataclass(frozen=True, slots=True)
 class RawFile:
     """A file on disk or in a tar. ``mode`` includes the type; ``path`` is relative; ``device`` is (major, minor).
 
-    ``link`` is a symlink's target, ``same_as`` a hard link's. ``xattrs`` are overlayfs' own only. ``hides`` is what a
-    whiteout is about: the path that it deletes, or the directory of which it hides all that lies below.
+    ``link`` is a symlink's target, ``same_as`` a hard link's. ``xattrs`` are overlayfs' own only, without bookkeeping.
+    ``hides`` is what a whiteout is about: the path that it deletes, or the directory of which it hides all below.
     """
 
     path: bytes
@@ -103,7 +105,7 @@ def _xattrs(full: bytes) -> tuple[tuple[str, bytes], ...]:
         return tuple(
             (name, os.getxattr(full, name, follow_symlinks=False))
             for name in sorted(names)
-            if name.startswith(_NAMESPACES)
+            if name.startswith(_NAMESPACES) and name.rpartition(".")[2] not in _BOOKKEEPING
         )
     except OSError:
         return ()
