@@ -15,6 +15,7 @@ from layersmith.buildfile.reading import Reading, first_word
 from layersmith.buildfile.suggest import shown
 from layersmith.buildfile.syntax import Form, Word
 from layersmith.buildfile.values import SECOND
+from layersmith.buildfile.words import SPACE
 from layersmith.errors import BuildfileSyntaxError
 from layersmith.source import Span
 
@@ -203,7 +204,7 @@ def _label(b: Reading) -> Instruction:
 
 
 def _volume(b: Reading) -> Instruction:
-    paths = tuple(path.strip() for path in b.words())
+    paths = tuple(path.strip(SPACE) for path in b.words())
     if not paths:
         raise b.error("VOLUME requires at least one argument")
     if not all(paths):
@@ -225,7 +226,7 @@ def _onbuild(b: Reading) -> Instruction:
     _, rest = first_word(b.line.text)
     if rest.startswith("--"):
         rest = first_word(rest)[1]
-    trigger = rest + "".join(f"\n{heredoc.raw}{heredoc.name}" for heredoc in b.heredocs)
+    trigger = rest.lstrip(SPACE) + "".join(f"\n{heredoc.raw}{heredoc.name}" for heredoc in b.heredocs)
     return ast.Onbuild(trigger, **b.base)
 
 

@@ -22,6 +22,7 @@ from layersmith.buildfile.instructions import (
 from layersmith.buildfile.values import format_duration
 
 _BLANK = re.compile(r"[\t\v\f\r ]")
+_HEREDOC = re.compile(r"\d*<<-?[^<]*", re.DOTALL)
 _FLAG_SPECIAL = re.compile(r"""[\t\v\f\r '"\\]""")
 
 
@@ -191,7 +192,7 @@ def _command(command: Command, *, first: bool = True) -> list[str]:
 def _sources(instruction: ast.Copy | ast.Add) -> list[str]:
     words = (*instruction.sources, instruction.dest)
     if not instruction.heredocs:
-        return _words(words)
+        return [_json(words)] if any(map(_HEREDOC.fullmatch, words)) else _words(words)
     inline = [heredoc.word for heredoc in instruction.heredocs]
     first, *others = (*instruction.sources, *inline, instruction.dest)
     return [_first(first), *others]
@@ -199,9 +200,16 @@ def _sources(instruction: ast.Copy | ast.Add) -> list[str]:
 
 def _words(words: tuple[str, ...]) -> list[str]:
     """``words`` apart, or as JSON where they could not be told apart."""
-    if any(not word or _BLANK.search(word) or "<<" in word for word in words) or words[0].startswith("["):
+    if any(not word or _BLANK.search(word) for word in words) or _is_json(" ".join(words)):
         return [_json(words)]
     return [_first(words[0]), *words[1:]]
+
+
+def _is_json(text: str) -> bool:
+    try:
+        return text.startswith("[") and isinstance(json.loads(text), list)
+    except (ValueError, RecursionError):
+        return False
 
 
 def _json(strings: tuple[str, ...]) -> str:
