@@ -3,7 +3,7 @@
 Nothing is mounted or unpacked for the destination: what must be known of it (is it a directory, a link, who owns it)
 comes from the View of the layers below. Order of use::
 
-    remote = fetch_remote(op, fetch=…, scratch=…)             # ADD of URLs and git repositories; {} for most ops
+    remote = fetch_remote(op, fetch=…, scratch=…)             # what URLs and git repositories are; {} for most ops
     inputs = copy_inputs(op, trees, remote, stats=…)          # what goes into the cache key
     layer = pack(store, copy_items(op, trees, remote, dest, now=…), …)
 """
@@ -21,7 +21,7 @@ from layersmith.execute.destination import Below, Destination, locate
 from layersmith.execute.digest import CopyInputs, digest_inputs
 from layersmith.execute.merge import Merge
 from layersmith.execute.remote import fetch_remote
-from layersmith.execute.selection import Fetched, Inline, Remote, Selected, select
+from layersmith.execute.selection import Fetched, Inline, Remote, Selected, identify, select
 from layersmith.execute.source import Contributor, FileSource, InlineFile, Looks
 from layersmith.execute.tree import Tree
 from layersmith.ops import CopyOp, Input
@@ -50,7 +50,7 @@ def copy_inputs(
         CopyError: a literal source is missing, or something can't be read.
     """
     own_mode = op.chmod is None or not op.chmod.isdigit()
-    with select(op, trees, remote or {}) as chosen:
+    with identify(op, trees, remote or {}) as chosen:
         return digest_inputs(chosen, owner=op.chown is None, mode=own_mode, stats=stats)
 
 

@@ -12,11 +12,12 @@ import stat
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from functools import cached_property
+from typing import TYPE_CHECKING, NamedTuple
 
 from layersmith.errors import CopyError
 from layersmith.execute.scope import Scope, Verdict
-from layersmith.execute.selection import Inline, Selected
+from layersmith.execute.selection import Identified, Inline, Selected
 from layersmith.execute.tree import DIRECTORY, FILE, OpenTree, open_beneath
 from layersmith.layer.files import Files
 
@@ -24,6 +25,9 @@ if TYPE_CHECKING:
     from layersmith.store.statcache import Stat, StatCache
 
 BLOCK = 1 << 20
+FEW = 8
+STALE = 10_000
+"""Files of a context that may be gone before they are forgotten."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +43,7 @@ class CopyInputs:
 
 
 def digest_inputs(
-    chosen: Sequence[Selected | Inline], *, owner: bool, mode: bool, stats: StatCache | None
+    chosen: Sequence[Selected | Inline | Identified], *, owner: bool, mode: bool, stats: StatCache | None
 ) -> CopyInputs:
     """Digest the sources. ``owner`` and ``mode`` say whether the sources' own arrive (no ``--chown``, ``--chmod``).
 
@@ -50,17 +54,17 @@ def digest_inputs(
     paths: list[tuple[str, str]] = []
     total = hashlib.sha256()
     for one in chosen:
-        total.update(b"source\n")
+        total.update(b"\0")  # no path is empty: so sources can't run into one another
         start = len(paths)
         if isinstance(one, Inline):
             paths.append((f"<<{one.name}", f"file {hashlib.sha256(one.data).hexdigest()}"))
-        elif one.identity is not None:
+        elif isinstance(one, Identified):
             paths.append((one.shown, one.identity))
         else:
             table = tables.setdefault(id(one.tree), _Table(one.tree, stats))
             paths += _Walk(one, table, owner=owner and one.tree.tree.keep_owners, mode=mode).pairs()
         for path, print_ in paths[start:]:
-            total.update(f"{path}\0{print_}\n".encode("utf-8", "surrogateescape"))
+            total.update(f"{path}\0{print_}\0".encode("utf-8", "surrogateescape"))
     for table in tables.values():
         table.save()
     return CopyInputs("sha256:" + total.hexdigest(), tuple(paths))
@@ -75,39 +79,50 @@ class _Table:
         self._root = os.fsencode(os.path.realpath(tree.tree.root))
         self._started = time.time_ns()
         self._known: dict[bytes, Stat] | None = None
-        self._fresh: dict[bytes, Stat] = {}
-        self._seen = 0
+        self._used: dict[bytes, Stat] = {}
+        self._changed = False
+        self._small = 0
         self._buffer = memoryview(bytearray(BLOCK))
         self._files = Files()
 
-    def content(self, directory: int, name: str, path: str, status: os.stat_result) -> bytes:
+    def content(self, directory: int, name: str, path: bytes, status: os.stat_result) -> bytes:
         """SHA-256 of a regular file's body, mixed with its xattrs if it has any."""
-        if self._stats is None or (self._known is None and status.st_size < BLOCK and self._seen < 8):
-            # loading the table of a large context costs more than reading a few small files
-            self._seen += 1
-            return self._read(directory, name)
-        if self._known is None:
-            self._known = self._stats.load(self._root)
-        key = os.fsencode(path)
-        known = self._known.get(key)
+        known = self._known
+        if known is None:
+            if self._stats is None:
+                return self._read(directory, name)
+            if status.st_size < BLOCK and self._small < FEW:
+                # loading the table of a large context costs more than reading a few small files
+                self._small += 1
+                return self._read(directory, name)
+            known = self._known = self._stats.load(self._root)
+        stat_ = known.get(path)
         if (
-            known is not None
-            and known[3] == status.st_ctime_ns
-            and known[2] == status.st_mtime_ns
-            and known[1] == status.st_size
-            and known[0] == status.st_ino
+            stat_ is None
+            or stat_[3] != status.st_ctime_ns
+            or stat_[2] != status.st_mtime_ns
+            or stat_[1] != status.st_size
+            or stat_[0] != status.st_ino
         ):
-            return known[4]
-        digest = self._read(directory, name)
-        from layersmith.store.statcache import Stat
-
-        self._fresh[key] = Stat(status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns, digest)
-        return digest
+            digest = self._read(directory, name)
+            stat_ = self._stat(status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns, digest)
+            self._changed = True
+        self._used[path] = stat_
+        return stat_[4]
 
     def save(self) -> None:
-        """Remember what was read."""
-        if self._stats is not None and self._fresh:
-            self._stats.save(self._root, {**(self._known or {}), **self._fresh}, started_ns=self._started)
+        """Remember what was read. What was not asked for stays, unless that is most of the table."""
+        if self._stats is None or self._known is None or not self._changed:
+            return
+        stale = len(self._known) > 2 * len(self._used) + STALE
+        files = self._used if stale else {**self._known, **self._used}
+        self._stats.save(self._root, files, started_ns=self._started)
+
+    @cached_property
+    def _stat(self) -> type[Stat]:
+        from layersmith.store.statcache import Stat
+
+        return Stat
 
     def _read(self, directory: int, name: str) -> bytes:
         fd = os.open(name, FILE, dir_fd=directory)
@@ -141,12 +156,11 @@ class _Walk:
         try:
             if found.is_dir:
                 fd = open_beneath(self._selected.tree.fd, found.path)
-                prefix = found.path + "/" if found.path else ""
-                yield from self._directory(fd, prefix, self._selected.scope)
+                yield from self._directory(fd, found.path + "/" if found.path else "", self._selected.scope)
                 return
             fd = open_beneath(self._selected.tree.fd, parent)
             try:
-                print_ = self._fingerprint(fd, name, found.path, found.stat)
+                print_ = self._fingerprint(fd, name, found.path, os.fsencode(found.path), found.stat)
             finally:
                 os.close(fd)
             yield self._selected.shown, print_
@@ -162,57 +176,38 @@ class _Walk:
     def _directory(self, fd: int, prefix: str, scope: Scope | None) -> Iterator[tuple[str, str]]:
         """What is in the directory ``fd``, which is closed at the end. One level of a stack per directory."""
         lazy: list[tuple[int, tuple[str, str]]] = []
-        stack = [(fd, prefix, self._names_in(fd, scope))]
+        stack = [(fd, prefix, os.fsencode(prefix), _names_in(fd, scope))]
         try:
             while stack:
-                fd, prefix, names = stack[-1]
+                fd, prefix, raw, names = stack[-1]
                 if not names:
                     os.close(stack.pop()[0])
                     while lazy and lazy[-1][0] > len(stack):
                         lazy.pop()
                     continue
-                _, name, is_dir, verdict, inner, status = names.pop()
-                path = prefix + name
-                if is_dir:
-                    fd = os.open(name, DIRECTORY, dir_fd=fd)
-                    stack.append((fd, path + "/", self._names_in(fd, inner)))
+                name = names.pop()
+                path = prefix + name.text
+                if name.is_dir:
+                    fd = os.open(name.raw, DIRECTORY, dir_fd=fd)
+                    stack.append((fd, path + "/", raw + name.raw + b"/", _names_in(fd, name.inner)))
                     pair = path, self._print("dir", os.fstat(fd), self._files.xattrs(fd, b"")[0] or "")
-                    if verdict is not Verdict.KEEP:
+                    if name.verdict is not Verdict.KEEP:
                         lazy.append((len(stack), pair))
                         continue
                 else:
-                    pair = path, self._fingerprint(fd, name, path, status)
-                for _, waiting in lazy:
-                    yield waiting
-                lazy.clear()
+                    pair = path, self._fingerprint(fd, name.text, path, raw + name.raw, name.stat)
+                if lazy:
+                    yield from (waiting for _, waiting in lazy)
+                    lazy.clear()
                 yield pair
         finally:
-            for fd, _, _ in stack:
+            for fd, *_ in stack:
                 os.close(fd)
 
-    @staticmethod
-    def _names_in(
-        fd: int, scope: Scope | None
-    ) -> list[tuple[bytes, str, bool, Verdict, Scope | None, os.stat_result]]:
-        """What is copied of a directory, last name first."""
-        names = []
-        verdict, inner = Verdict.KEEP, None
-        with os.scandir(fd) as entries:
-            for entry in entries:
-                is_dir = entry.is_dir(follow_symlinks=False)
-                if scope is not None:
-                    verdict, inner = scope.judge(entry.name, is_dir=is_dir)
-                    if verdict is Verdict.SKIP:
-                        continue
-                status = entry.stat(follow_symlinks=False)
-                names.append((os.fsencode(entry.name), entry.name, is_dir, verdict, inner, status))
-        names.sort(reverse=True)
-        return names
-
-    def _fingerprint(self, directory: int, name: str, path: str, status: os.stat_result) -> str:
+    def _fingerprint(self, directory: int, name: str, path: str, raw: bytes, status: os.stat_result) -> str:
         kind = stat.S_IFMT(status.st_mode)
         if kind == stat.S_IFREG:
-            print_ = self._print("file", status, self._table.content(directory, name, path, status).hex())
+            print_ = self._print("file", status, self._table.content(directory, name, raw, status).hex())
             if status.st_nlink > 1:
                 first = self._names.setdefault((status.st_dev, status.st_ino), path)
                 if first != path:
@@ -231,3 +226,33 @@ class _Walk:
         mode = f"{status.st_mode & 0o7777:o}" if self._mode else "-"
         owner = f"{status.st_uid}:{status.st_gid}" if self._owner else "-"
         return f"{kind} {mode} {owner} {content}"
+
+
+class _Name(NamedTuple):
+    """A name in a directory, with what is known of it."""
+
+    raw: bytes
+    text: str
+    is_dir: bool
+    verdict: Verdict
+    inner: Scope | None
+    stat: os.stat_result
+
+
+def _names_in(fd: int, scope: Scope | None) -> list[_Name]:
+    """What is copied of the directory ``fd``, last name first."""
+    names = []
+    verdict = Verdict.KEEP
+    inner: Scope | None = None
+    with os.scandir(fd) as entries:
+        for entry in entries:
+            text = entry.name
+            is_dir = entry.is_dir(follow_symlinks=False)
+            if scope is not None:
+                verdict, inner = scope.judge(text, is_dir=is_dir)
+                if verdict is Verdict.SKIP:
+                    continue
+            status = entry.stat(follow_symlinks=False)
+            names.append(_Name(os.fsencode(text), text, is_dir, verdict, inner, status))
+    names.sort(reverse=True)
+    return names

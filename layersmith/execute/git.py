@@ -28,6 +28,8 @@ PASSED = (
 TIMEOUT = 3600
 _SCP = re.compile(r"(?:[\w.-]+@)[\w.-]+:(?!//)\S+")
 _HEX = re.compile(r"[0-9a-f]{7,64}")
+_REF_FORMS = ("{}", "refs/{}", "refs/tags/{}", "refs/heads/{}")
+"""How git completes a name, in this order (gitrevisions(7))."""
 _YES = {"": True, "1": True, "true": True, "0": False, "false": False}
 
 
@@ -107,15 +109,62 @@ def _flag(text: str, values: dict[str, str], key: str) -> bool | None:
     return _YES[value]
 
 
+def resolve(
+    url: GitUrl,
+    directory: Path,
+    *,
+    secrets: Callable[[str], bytes | None] = lambda _: None,
+    protocols: str = PROTOCOLS,
+) -> str | None:
+    """The commit that ``url`` means now, asked of the remote without fetching it; None if only a clone can tell.
+
+    ``directory`` is where git runs; it need not exist.
+
+    Raises:
+        CopyError: git failed, there is no such ref, or the commit is not the one that ``checksum`` names.
+    """
+    if re.fullmatch(r"[0-9a-f]{40}|[0-9a-f]{64}", url.ref):
+        return _checked(url, url.ref)
+    directory.mkdir(parents=True, exist_ok=True)
+    git = _Git(directory, url.remote, secrets, protocols)
+    wanted = [form.format(url.ref) for form in _REF_FORMS] if url.ref else ["HEAD"]
+    asked = [name for form in wanted for name in (form, form + "^{}")]
+    rows = (line.split("\t") for line in git("ls-remote", "--", url.remote, *asked).splitlines())
+    refs = {name: commit for commit, name in rows}
+    for form in wanted:
+        # an annotated tag is an object of its own; ^{} is the commit it is put on
+        commit = refs.get(form + "^{}") or refs.get(form)
+        if commit is not None:
+            return _checked(url, commit)
+    if _HEX.fullmatch(url.ref):
+        return None  # the start of a commit
+    raise CopyError(
+        f"{url.remote}: couldn't find remote ref {url.ref or 'HEAD'}",
+        hint="is the branch or tag spelled as in the repository?",
+    )
+
+
+def _checked(url: GitUrl, commit: str) -> str:
+    if url.checksum is not None and not (_HEX.fullmatch(url.checksum) and commit.startswith(url.checksum)):
+        raise CopyError(
+            f"{url.remote}: {url.ref or 'its default branch'} is commit {commit}, not {url.checksum}",
+            hint="the branch or tag has moved, or the checksum is wrong",
+        )
+    return commit
+
+
 def checkout(
     url: GitUrl,
     into: Path,
     *,
+    commit: str | None = None,
     keep_git_dir: bool = False,
     secrets: Callable[[str], bytes | None] = lambda _: None,
     protocols: str = PROTOCOLS,
 ) -> str:
     """Check ``url`` out into the new directory ``into``; gives the commit. ``subdir`` is left to the caller.
+
+    ``commit`` is what `resolve` gave earlier: the ref may have moved on since.
 
     Raises:
         CopyError: git is not installed, a command failed, or the commit is not the one that ``checksum`` names.
@@ -124,20 +173,14 @@ def checkout(
     git = _Git(into, url.remote, secrets, protocols)
     git("init", "--quiet")
     git("remote", "add", "origin", url.remote)
-    git.fetch(url.ref)
-    commit = git("rev-parse", "--verify", "FETCH_HEAD^{commit}").strip()
-    if url.checksum is not None and not (_HEX.fullmatch(url.checksum) and commit.startswith(url.checksum)):
-        raise CopyError(
-            f"{url.remote}: {url.ref or 'its default branch'} is commit {commit}, not {url.checksum}",
-            hint="the branch or tag has moved, or the checksum is wrong",
-        )
+    commit = _checked(url, git.fetch(url.ref, commit))
     git("checkout", "--quiet", "--detach", commit)
     if url.submodules and (into / ".gitmodules").is_file():
         git("submodule", "--quiet", "update", "--init", "--recursive", "--depth=1")
+    if url.commit_time:
+        _stamp(into, int(git("show", "--no-patch", "--format=%ct", commit)))
     if not keep_git_dir:
         _forget(into)
-    if url.commit_time:
-        _stamp(into, git.commit_time)
     return commit
 
 
@@ -150,7 +193,6 @@ class _Git:
         self._directory = directory
         self._remote = remote
         self._env = _environment(directory, remote, secrets, protocols)
-        self.commit_time = 0
 
     def __call__(self, *args: str) -> str:
         """Run ``git args``; its standard output."""
@@ -179,26 +221,25 @@ class _Git:
             )
         return done.stdout.decode(errors="surrogateescape")
 
-    def fetch(self, ref: str) -> None:
-        """Fetch the one commit of ``ref`` (a branch, tag, full name or commit) into FETCH_HEAD."""
+    def fetch(self, ref: str, wanted: str | None) -> str:
+        """Fetch the one commit that ``ref`` is (a branch, tag, full name or commit), or ``wanted``; gives the commit."""
         get = ("fetch", "--quiet", "--no-tags", "--depth=1", "--no-recurse-submodules", "origin")
-        if not ref:
-            self(*get, "HEAD")
-        elif _HEX.fullmatch(ref):
-            self._fetch_commit(get, ref)
-        else:
-            self(*get, ref)
-        self.commit_time = int(self("show", "--no-patch", "--format=%ct", "FETCH_HEAD^{commit}"))
+        if not _HEX.fullmatch(ref):
+            self(*get, ref or "HEAD")
+            commit = self("rev-parse", "--verify", "FETCH_HEAD^{commit}").strip()
+            if wanted in (None, commit):
+                return commit
+        return self._fetch_commit(get, wanted or ref)
 
-    def _fetch_commit(self, get: tuple[str, ...], commit: str) -> None:
+    def _fetch_commit(self, get: tuple[str, ...], commit: str) -> str:
         """``commit`` may be abbreviated, or a branch's name after all, or the server gives only what refs point to."""
         try:
             self(*get, commit)
+            return self("rev-parse", "--verify", "FETCH_HEAD^{commit}").strip()
         except CopyError:
             everything = ("+refs/heads/*:refs/remotes/origin/*", "+refs/tags/*:refs/tags/*")
             self("fetch", "--quiet", "--no-recurse-submodules", "origin", *everything)
-            full = self("rev-parse", "--verify", f"{commit}^{{commit}}").strip()
-            (self._directory / ".git/FETCH_HEAD").write_text(f"{full}\t\tcommit\n")
+            return self("rev-parse", "--verify", f"{commit}^{{commit}}").strip()
 
 
 def _environment(

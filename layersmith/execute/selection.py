@@ -20,12 +20,19 @@ from layersmith.ops import CopyOp, GitSource, HttpSource, InlineSource, Input, P
 
 
 @dataclass(frozen=True, slots=True)
-class Fetched:
-    """A remote source on disk: ``path`` in ``tree`` is what to copy; ``identity`` is its content's name in the key."""
+class Place:
+    """Where a remote source lies on disk: ``path`` in ``tree`` is what to copy."""
 
     tree: Tree
     path: str
+
+
+@dataclass(frozen=True, slots=True)
+class Fetched:
+    """A remote source: ``identity`` is its content's name in the cache key, ``get`` brings it to disk."""
+
     identity: str
+    get: Callable[[], Place]
 
 
 Remote = Mapping[HttpSource | GitSource, Fetched]
@@ -47,8 +54,6 @@ class Selected:
     """Its path as a person knows it: where the cache key's inputs are listed."""
     unpack: bool = False
     """ADD: an archive is unpacked."""
-    identity: str | None = None
-    """Stands for the content in the cache key, where the content itself must not (the index file of a git clone)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +64,14 @@ class Inline:
     data: bytes
 
 
+@dataclass(frozen=True, slots=True)
+class Identified:
+    """A remote source that is not on disk yet."""
+
+    shown: str
+    identity: str
+
+
 @contextmanager
 def select(
     op: CopyOp,
@@ -67,11 +80,42 @@ def select(
     *,
     warn: Callable[[str], None] = lambda _: None,
 ) -> Iterator[tuple[Selected | Inline, ...]]:
-    """The op's sources in order. ``warn`` gets a line for each wildcard that matches nothing.
+    """The op's sources in order, remote ones brought to disk. ``warn`` gets a line for each wildcard without a match.
 
     Raises:
         CopyError: a literal source is missing, or a pattern is malformed.
     """
+    with _opener() as open_tree:
+        chosen: list[Selected | Inline] = []
+        for source in op.sources:
+            if isinstance(source, HttpSource | GitSource):
+                chosen.append(_select_fetched(op, source, remote[source].get(), open_tree))
+                continue
+            local = _select_local(op, source, trees, open_tree)
+            if not local and isinstance(source, PathSource):
+                warn(f'"{source.path}" matches nothing in {trees[source.input].label}')
+            chosen += local
+        yield tuple(chosen)
+
+
+@contextmanager
+def identify(
+    op: CopyOp, trees: Mapping[Input, Tree], remote: Remote
+) -> Iterator[tuple[Selected | Inline | Identified, ...]]:
+    """The op's sources as the cache key sees them: nothing is fetched."""
+    with _opener() as open_tree:
+        chosen: list[Selected | Inline | Identified] = []
+        for source in op.sources:
+            if isinstance(source, HttpSource | GitSource):
+                chosen.append(Identified(source.url, remote[source].identity))
+            else:
+                chosen += _select_local(op, source, trees, open_tree)
+        yield tuple(chosen)
+
+
+@contextmanager
+def _opener() -> Iterator[Callable[[Tree], OpenTree]]:
+    """Opens each tree once, and closes them all."""
     with ExitStack() as stack:
         opened: dict[int, OpenTree] = {}
 
@@ -80,39 +124,34 @@ def select(
                 opened[id(tree)] = stack.enter_context(tree.open())
             return opened[id(tree)]
 
-        chosen: list[Selected | Inline] = []
-        for source in op.sources:
-            match source:
-                case InlineSource(name, data):
-                    chosen.append(Inline(name, data))
-                case PathSource(path, given):
-                    before = len(chosen)
-                    chosen += _select_path(op, path, open_tree(trees[given]))
-                    if len(chosen) == before:
-                        warn(f'"{path}" matches nothing in {trees[given].label}')
-                case HttpSource() | GitSource():
-                    chosen.append(_select_fetched(op, source, remote[source], open_tree))
-        yield tuple(chosen)
+        yield open_tree
+
+
+def _select_local(
+    op: CopyOp,
+    source: PathSource | InlineSource,
+    trees: Mapping[Input, Tree],
+    open_tree: Callable[[Tree], OpenTree],
+) -> list[Selected | Inline]:
+    if isinstance(source, InlineSource):
+        return [Inline(source.name, source.data)]
+    return list(_select_path(op, source.path, open_tree(trees[source.input])))
 
 
 def _select_fetched(
-    op: CopyOp,
-    source: HttpSource | GitSource,
-    fetched: Fetched,
-    open_tree: Callable[[Tree], OpenTree],
+    op: CopyOp, source: HttpSource | GitSource, place: Place, open_tree: Callable[[Tree], OpenTree]
 ) -> Selected:
-    tree = open_tree(fetched.tree)
-    found = tree.find(fetched.path)
+    tree = open_tree(place.tree)
+    found = tree.find(place.path)
     if found is None:
-        raise tree.missing(fetched.path)
+        raise tree.missing(place.path)
     return Selected(
-        name=fetched.path.rpartition("/")[2],
+        name=place.path.rpartition("/")[2],
         tree=tree,
         found=found,
         scope=scope_at(found.path, None, None, _patterns(op.excludes, "--exclude")) if found.is_dir else None,
         shown=source.url,
         unpack=isinstance(source, HttpSource) and op.unpack is True,
-        identity=fetched.identity,
     )
 
 

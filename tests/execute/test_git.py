@@ -11,7 +11,7 @@ import pytest
 from layersmith.errors import CopyError
 from layersmith.execute.contexts import directory_from_url, is_remote
 from layersmith.execute.copy import copy_inputs, fetch_remote
-from layersmith.execute.git import GitUrl, checkout, is_git_url, parse_git_url
+from layersmith.execute.git import GitUrl, checkout, is_git_url, parse_git_url, resolve
 from layersmith.ops import CopyOp, GitSource
 
 FILE = "https:file"
@@ -132,6 +132,39 @@ def test_checkout(repo: Path, tmp_path: Path, ref: str, files: dict[str, str]) -
 
 
 @pytest.mark.needs_git
+def test_resolve(repo: Path, tmp_path: Path) -> None:
+    """What a ref means is learnt without a clone; a tag is its commit, and comes before a branch of the same name."""
+    url = f"file://{repo}"
+    commits = {ref: git(repo, "rev-parse", f"{ref}^{{commit}}") for ref in ("main", "v1", "side")}
+    for ref, wanted in (
+        ("", "main"),
+        ("main", "main"),
+        ("refs/heads/side", "side"),
+        ("v1", "v1"),
+        ("tags/v1", "v1"),
+    ):
+        assert resolve(GitUrl(url, ref), tmp_path, protocols=FILE) == commits[wanted]
+    git(repo, "branch", "v1", "side")
+    assert resolve(GitUrl(url, "v1"), tmp_path, protocols=FILE) == commits["v1"]
+    assert resolve(GitUrl(url, commits["main"]), tmp_path, protocols="none") == commits["main"]
+    assert resolve(GitUrl(url, commits["main"][:9]), tmp_path, protocols=FILE) is None
+    with pytest.raises(CopyError, match="couldn't find remote ref nope"):
+        resolve(GitUrl(url, "nope"), tmp_path, protocols=FILE)
+    with pytest.raises(CopyError, match="not 0123456"):
+        resolve(GitUrl(url, "main", checksum="0123456"), tmp_path, protocols=FILE)
+
+
+@pytest.mark.needs_git
+def test_checkout_of_what_was_resolved(repo: Path, tmp_path: Path) -> None:
+    """If the branch moves on between the two, it is still the commit that went into the key."""
+    url = GitUrl(f"file://{repo}", "main")
+    then = resolve(url, tmp_path, protocols=FILE)
+    commit(repo, "f", "3")
+    assert checkout(url, tmp_path / "out", commit=then, protocols=FILE) == then
+    assert (tmp_path / "out/f").read_text() == "2"
+
+
+@pytest.mark.needs_git
 def test_keep_git_dir_and_commit_time(repo: Path, tmp_path: Path) -> None:
     """.git stays where asked for; mtime=commit stamps everything."""
     into = tmp_path / "out"
@@ -201,7 +234,9 @@ def test_add_of_a_repository(repo: Path, tmp_path: Path) -> None:
     for name in ("a", "b"):
         remote = fetch_remote(op, fetch=lambda *_: None, scratch=tmp_path / name, protocols=FILE)
         digests.append(copy_inputs(op, {}, remote).digest)
+        assert not (tmp_path / name / "0").exists(), "cloned before it is needed"
     assert digests[0] == digests[1]
+    assert (remote[op.sources[0]].get().tree.root / "sub/g").read_text() == "g"  # type: ignore[index]
     commit(repo, "sub/h", "h")
     remote = fetch_remote(op, fetch=lambda *_: None, scratch=tmp_path / "c", protocols=FILE)
     assert copy_inputs(op, {}, remote).digest != digests[0]

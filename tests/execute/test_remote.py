@@ -20,11 +20,18 @@ from layersmith.ops import CopyOp, HttpSource
 
 
 @dataclass
+class Validators:
+    etag: str
+    last_modified: str = ""
+
+
+@dataclass
 class Got:
     path: Path
     size: int
     digest: str
     mtime: int
+    validators: Validators
 
 
 class FakeFetch:
@@ -35,13 +42,15 @@ class FakeFetch:
         self.mtime = mtime
         self.asked: list[dict[str, Any]] = []
 
-    def __call__(self, url: str, directory: Path, **kwargs: Any) -> Got:
-        self.asked.append({"url": url, **kwargs})
+    def __call__(self, url: str, directory: Path, *, known: Any = None, **kwargs: Any) -> Got | None:
+        etag = hashlib.sha256(self.bodies[url]).hexdigest()[:8]
+        self.asked.append({"url": url, "etag": known and known.etag, **kwargs})
+        if known is not None and known.etag == etag:
+            return None
         path = directory / "fetch-1"
         path.write_bytes(self.bodies[url])
-        return Got(
-            path, len(self.bodies[url]), f"sha256:{hashlib.sha256(self.bodies[url]).hexdigest()}", self.mtime
-        )
+        digest = f"sha256:{hashlib.sha256(self.bodies[url]).hexdigest()}"
+        return Got(path, len(self.bodies[url]), digest, self.mtime, Validators(etag))
 
 
 URL = "https://example.com/dir/file%20name.txt?x=1"
@@ -132,14 +141,43 @@ def test_url_key(tmp_path: Path) -> None:
     assert len(digests) == 3
 
 
-def test_url_secrets_and_checksum_are_passed_on(tmp_path: Path) -> None:
-    """A token for the host becomes its Authorization; the checksum is fetch's to verify."""
+def test_url_secrets_and_checksum_are_passed_on(tmp_path: Path, make_below: Callable[..., Any]) -> None:
+    """A token for the host becomes its Authorization; with a checksum, nothing is fetched before it is needed."""
     fetch = FakeFetch({URL: b""})
-    op = CopyOp((HttpSource(URL, "sha256:" + "0" * 64),), "/d/", add=True)
-    fetch_remote(op, fetch=fetch, scratch=tmp_path, secrets={"HTTP_AUTH_TOKEN_example.com": b"t0k\n"}.get)
-    assert fetch.asked == [
-        {"url": URL, "checksum": "sha256:" + "0" * 64, "headers": {"Authorization": "Bearer t0k"}}
-    ]
+    checksum = "sha256:" + "0" * 64
+    op = CopyOp((HttpSource(URL, checksum),), "/d/", add=True)
+    secrets = {"HTTP_AUTH_TOKEN_example.com": b"t0k\n"}.get
+    remote = fetch_remote(op, fetch=fetch, scratch=tmp_path, secrets=secrets)
+    assert copy_inputs(op, {}, remote).paths == ((URL, f"url file name.txt {checksum}"),)
+    assert fetch.asked == []
+    list(copy_items(op, {}, remote, make_below(), now=5))
+    list(copy_items(op, {}, remote, make_below(), now=5))
+    headers = {"Authorization": "Bearer t0k"}
+    assert fetch.asked == [{"url": URL, "etag": None, "checksum": checksum, "headers": headers}]
+
+
+def test_url_not_modified(tmp_path: Path, make_below: Callable[..., Any]) -> None:
+    """A server that says so saves the download, unless a changed step needs the body; a damaged memory is no harm."""
+    op = CopyOp((HttpSource(URL),), "/d/", add=True)
+    fetch = FakeFetch({URL: b"body"})
+    memory = tmp_path / "memory"
+
+    def again(name: str) -> Any:
+        fetch.asked.clear()
+        return fetch_remote(op, fetch=fetch, scratch=tmp_path / name, memory=memory)
+
+    first = copy_inputs(op, {}, again("a")).digest
+    remote = again("b")
+    assert copy_inputs(op, {}, remote).digest == first
+    assert not (tmp_path / "b/0/content").exists() and len(fetch.asked) == 1
+    items = list(copy_items(op, {}, remote, make_below(), now=5))
+    assert len(items) == 2 and len(fetch.asked) == 2
+    fetch.bodies[URL] = b"other"
+    assert copy_inputs(op, {}, again("c")).digest != first
+    for record in memory.iterdir():
+        record.write_text('{"etag": 1, "what": ')
+    again("d")
+    assert fetch.asked[0]["etag"] is None
 
 
 def test_context_from_an_archive(tmp_path: Path) -> None:
