@@ -19,6 +19,9 @@ from layersmith.oci.mediatype import layer_type
 DEFAULT_LEVELS = {"zstd": 3, "gzip": 1, "none": 0}
 _LEVELS = {"zstd": range(1, 23), "gzip": range(10), "none": range(1)}
 _ISAL_LEVELS = range(3)
+_JOB = 4 << 20
+"""Bytes that one zstd thread compresses at a time: half the default, and so half the memory, for 0.5 % in size."""
+
 _MAX_WINDOW = 1 << 27
 """Bytes of history that a zstd frame may ask for: what the zstd program allows without --long=28 and up."""
 
@@ -73,10 +76,11 @@ class Compression:
             import zstandard
 
             # Any number of threads from 1 on gives the same bytes; 0, or a declared content size, gives others.
-            threads = min(8, len(os.sched_getaffinity(0)))
-            return cast(
-                Compressor, zstandard.ZstdCompressor(level=self._level(), threads=threads).compressobj()
+            parameters = zstandard.ZstdCompressionParameters.from_level(
+                self._level(), threads=min(8, len(os.sched_getaffinity(0))), job_size=_JOB
             )
+            compressor = zstandard.ZstdCompressor(compression_params=parameters)
+            return cast(Compressor, compressor.compressobj())
         if self.algorithm == "gzip":
             if self._level() in _ISAL_LEVELS:
                 from isal import isal_zlib
