@@ -7,13 +7,14 @@ bodies enter, and the names by which they arrive; times never do (REFERENCE 4).
 from __future__ import annotations
 
 import hashlib
+import itertools
 import os
 import stat
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from layersmith.errors import CopyError
 from layersmith.execute.scope import Scope, Verdict
@@ -25,9 +26,12 @@ if TYPE_CHECKING:
     from layersmith.store.statcache import Stat, StatCache
 
 BLOCK = 1 << 20
+BATCH = 4096
 FEW = 8
 STALE = 10_000
 """Files of a context that may be gone before they are forgotten."""
+
+Pairs = list[tuple[str, str]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,10 +55,9 @@ def digest_inputs(
         CopyError: a file can't be read.
     """
     tables: dict[int, _Table] = {}
-    paths: list[tuple[str, str]] = []
+    paths: Pairs = []
     total = hashlib.sha256()
     for one in chosen:
-        total.update(b"\0")  # no path is empty: so sources can't run into one another
         start = len(paths)
         if isinstance(one, Inline):
             paths.append((f"<<{one.name}", f"file {hashlib.sha256(one.data).hexdigest()}"))
@@ -62,9 +65,12 @@ def digest_inputs(
             paths.append((one.shown, one.identity))
         else:
             table = tables.setdefault(id(one.tree), _Table(one.tree, stats))
-            paths += _Walk(one, table, owner=owner and one.tree.tree.keep_owners, mode=mode).pairs()
-        for path, print_ in paths[start:]:
-            total.update(f"{path}\0{print_}\0".encode("utf-8", "surrogateescape"))
+            _Walk(one, table, paths, owner=owner and one.tree.tree.keep_owners, mode=mode).run()
+        # paths are never empty and hold no NUL, nor do fingerprints: so neither they nor sources can run together
+        total.update(b"\0")
+        for at in range(start, len(paths), BATCH):
+            text = "\0".join(itertools.chain.from_iterable(paths[at : at + BATCH]))
+            total.update(text.encode("utf-8", "surrogateescape") + b"\0")
     for table in tables.values():
         table.save()
     return CopyInputs("sha256:" + total.hexdigest(), tuple(paths))
@@ -97,15 +103,10 @@ class _Table:
                 return self._read(directory, name)
             known = self._known = self._stats.load(self._root)
         stat_ = known.get(path)
-        if (
-            stat_ is None
-            or stat_[3] != status.st_ctime_ns
-            or stat_[2] != status.st_mtime_ns
-            or stat_[1] != status.st_size
-            or stat_[0] != status.st_ino
-        ):
+        now = (status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
+        if stat_ is None or stat_[:4] != now:
             digest = self._read(directory, name)
-            stat_ = self._stat(status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns, digest)
+            stat_ = self._stat(*now, digest)
             self._changed = True
         self._used[path] = stat_
         return stat_[4]
@@ -139,33 +140,35 @@ class _Table:
 
 
 class _Walk:
-    """The fingerprints below one source."""
+    """Appends (path, fingerprint) to ``paths`` for all of one source, sorted in each directory."""
 
-    def __init__(self, selected: Selected, table: _Table, *, owner: bool, mode: bool) -> None:
+    def __init__(self, selected: Selected, table: _Table, paths: Pairs, *, owner: bool, mode: bool) -> None:
         self._selected = selected
         self._table = table
+        self._paths = paths
         self._owner = owner
         self._mode = mode
         self._files = Files()
         self._names: dict[tuple[int, int], str] = {}
+        self._starts: dict[int, str] = {}
+        """``file 644 - `` by st_mode."""
 
-    def pairs(self) -> Iterator[tuple[str, str]]:
-        """(path, fingerprint), sorted by path in each directory."""
+    def run(self) -> None:
         found = self._selected.found
         parent, _, name = found.path.rpartition("/")
         try:
             if found.is_dir:
                 fd = open_beneath(self._selected.tree.fd, found.path)
-                yield from self._directory(fd, found.path + "/" if found.path else "", self._selected.scope)
+                self._directory(fd, found.path + "/" if found.path else "", self._selected.scope)
                 return
             fd = open_beneath(self._selected.tree.fd, parent)
             try:
                 print_ = self._fingerprint(fd, name, found.path, os.fsencode(found.path), found.stat)
             finally:
                 os.close(fd)
-            yield self._selected.shown, print_
+            self._paths.append((self._selected.shown, print_))
             if name != self._selected.name:
-                yield f"{self._selected.shown} as", self._selected.name
+                self._paths.append((f"{self._selected.shown} as", self._selected.name))
         except OSError as error:
             path = f"{found.path}/{error.filename or ''}".strip("/")
             label = self._selected.tree.tree.label
@@ -173,74 +176,74 @@ class _Walk:
                 f'can\'t read "{path}" of {label}: {error.strerror}', hint="is it readable for you?"
             ) from error
 
-    def _directory(self, fd: int, prefix: str, scope: Scope | None) -> Iterator[tuple[str, str]]:
-        """What is in the directory ``fd``, which is closed at the end. One level of a stack per directory."""
+    def _directory(self, fd: int, prefix: str, scope: Scope | None) -> None:
+        """What is in the directory ``fd``, which is closed at the end."""
+        paths, fingerprint = self._paths, self._fingerprint
         lazy: list[tuple[int, tuple[str, str]]] = []
         stack = [(fd, prefix, os.fsencode(prefix), _names_in(fd, scope))]
         try:
             while stack:
-                fd, prefix, raw, names = stack[-1]
-                if not names:
+                fd, prefix, raw_prefix, names = stack[-1]
+                while names:
+                    raw, text, is_dir, verdict, inner, status = names.pop()
+                    path = prefix + text
+                    if not is_dir:
+                        pair = path, fingerprint(fd, text, path, raw_prefix + raw, status)
+                    else:
+                        deeper = os.open(raw, DIRECTORY, dir_fd=fd)
+                        stack.append((deeper, path + "/", raw_prefix + raw + b"/", _names_in(deeper, inner)))
+                        xattrs, _ = self._files.xattrs(deeper, raw)
+                        pair = path, f"dir {self._looks(os.fstat(deeper))} {xattrs or ''}"
+                        if verdict is not Verdict.KEEP:
+                            lazy.append((len(stack), pair))
+                            break
+                    if lazy:
+                        paths += [waiting for _, waiting in lazy]
+                        lazy.clear()
+                    paths.append(pair)
+                    if is_dir:
+                        break
+                else:
                     os.close(stack.pop()[0])
                     while lazy and lazy[-1][0] > len(stack):
                         lazy.pop()
-                    continue
-                name = names.pop()
-                path = prefix + name.text
-                if name.is_dir:
-                    fd = os.open(name.raw, DIRECTORY, dir_fd=fd)
-                    stack.append((fd, path + "/", raw + name.raw + b"/", _names_in(fd, name.inner)))
-                    pair = path, self._print("dir", os.fstat(fd), self._files.xattrs(fd, b"")[0] or "")
-                    if name.verdict is not Verdict.KEEP:
-                        lazy.append((len(stack), pair))
-                        continue
-                else:
-                    pair = path, self._fingerprint(fd, name.text, path, raw + name.raw, name.stat)
-                if lazy:
-                    yield from (waiting for _, waiting in lazy)
-                    lazy.clear()
-                yield pair
         finally:
             for fd, *_ in stack:
                 os.close(fd)
 
     def _fingerprint(self, directory: int, name: str, path: str, raw: bytes, status: os.stat_result) -> str:
-        kind = stat.S_IFMT(status.st_mode)
-        if kind == stat.S_IFREG:
-            print_ = self._print("file", status, self._table.content(directory, name, raw, status).hex())
+        mode = status.st_mode
+        if stat.S_ISREG(mode):
+            start = None if self._owner else self._starts.get(mode)
+            if start is None:
+                start = self._starts[mode] = f"file {self._looks(status)} "
+            print_ = start + self._table.content(directory, name, raw, status).hex()
             if status.st_nlink > 1:
                 first = self._names.setdefault((status.st_dev, status.st_ino), path)
                 if first != path:
                     return f"{print_} hard link of {first}"
             return print_
-        if kind == stat.S_IFLNK:
+        if stat.S_ISLNK(mode):
             target = os.readlink(name, dir_fd=directory)
             owner = f" {status.st_uid}:{status.st_gid}" if self._owner else ""
             return f"link{owner} -> {target}"
-        if kind == stat.S_IFSOCK:
-            return self._print("socket", status, "")
-        what = {stat.S_IFIFO: "fifo", stat.S_IFCHR: "char", stat.S_IFBLK: "block"}[kind]
-        return self._print(what, status, f"{os.major(status.st_rdev)}:{os.minor(status.st_rdev)}")
+        looks = self._looks(status)
+        if stat.S_ISSOCK(mode):
+            return f"socket {looks}"
+        if stat.S_ISFIFO(mode):
+            return f"fifo {looks}"
+        kind = "char" if stat.S_ISCHR(mode) else "block"
+        return f"{kind} {looks} {os.major(status.st_rdev)}:{os.minor(status.st_rdev)}"
 
-    def _print(self, kind: str, status: os.stat_result, content: object) -> str:
+    def _looks(self, status: os.stat_result) -> str:
         mode = f"{status.st_mode & 0o7777:o}" if self._mode else "-"
-        owner = f"{status.st_uid}:{status.st_gid}" if self._owner else "-"
-        return f"{kind} {mode} {owner} {content}"
+        return f"{mode} {status.st_uid}:{status.st_gid}" if self._owner else f"{mode} -"
 
 
-class _Name(NamedTuple):
-    """A name in a directory, with what is known of it."""
-
-    raw: bytes
-    text: str
-    is_dir: bool
-    verdict: Verdict
-    inner: Scope | None
-    stat: os.stat_result
-
-
-def _names_in(fd: int, scope: Scope | None) -> list[_Name]:
-    """What is copied of the directory ``fd``, last name first."""
+def _names_in(
+    fd: int, scope: Scope | None
+) -> list[tuple[bytes, str, bool, Verdict, Scope | None, os.stat_result]]:
+    """(name, as text, is it a directory, verdict, its scope, stat) of what is copied of ``fd``, last name first."""
     names = []
     verdict = Verdict.KEEP
     inner: Scope | None = None
@@ -252,7 +255,6 @@ def _names_in(fd: int, scope: Scope | None) -> list[_Name]:
                 verdict, inner = scope.judge(text, is_dir=is_dir)
                 if verdict is Verdict.SKIP:
                     continue
-            status = entry.stat(follow_symlinks=False)
-            names.append(_Name(os.fsencode(text), text, is_dir, verdict, inner, status))
+            names.append((os.fsencode(text), text, is_dir, verdict, inner, entry.stat(follow_symlinks=False)))
     names.sort(reverse=True)
     return names
