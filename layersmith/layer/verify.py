@@ -1,0 +1,66 @@
+"""Is a snapshot still what its layer says? In: a snapshot's directory and its file index. Out: what is wrong with it.
+
+For `Snapshots.find(whole=…)` after a reboot, when power may have failed before files reached the disk, and for `fsck`.
+It compares what is there, of what kind, size, mode and link target. Contents are not read: what a power failure loses
+shows in the size, and a blob that could say more costs as much to read as unpacking it again.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from layersmith.layer.entry import BLK, CHR, DIR, FIFO, REG, SYM, Entry
+from layersmith.layer.index import WHT, open_index
+from layersmith.layer.place import shown
+
+if TYPE_CHECKING:
+    from layersmith.store import Store
+
+_TYPES = {
+    BLK: stat.S_IFBLK,
+    CHR: stat.S_IFCHR,
+    DIR: stat.S_IFDIR,
+    FIFO: stat.S_IFIFO,
+    REG: stat.S_IFREG,
+    SYM: stat.S_IFLNK,
+    WHT: stat.S_IFCHR,
+}
+
+
+def snapshot_problem(store: Store, key: str, path: Path) -> str:
+    """The first difference between the snapshot ``key`` at ``path`` and its file index; ``""`` if there is none.
+
+    A snapshot without an index, or with a damaged one, can't be told to be whole.
+    """
+    index = open_index(store, key)
+    if index is None:
+        return "its file index is missing"
+    try:
+        top = os.fsencode(path)
+        for entry in index:
+            problem = _difference(top, entry)
+            if problem:
+                return f"{shown(entry.path)} {problem}"
+        return ""
+    finally:
+        index.close()
+
+
+def _difference(top: bytes, entry: Entry) -> str:
+    path = top + b"/" + entry.path if entry.path else top
+    try:
+        status = os.lstat(path)
+    except OSError as error:
+        return f"is not there: {error.strerror}"
+    if stat.S_IFMT(status.st_mode) != _TYPES[entry.kind]:
+        return "is of another type"
+    if entry.kind == REG and status.st_size != entry.size:
+        return f"has {status.st_size} bytes instead of {entry.size}"
+    if entry.kind == SYM and os.readlink(path) != entry.link:
+        return "leads elsewhere"
+    if entry.kind in (REG, DIR) and stat.S_IMODE(status.st_mode) != entry.mode:
+        return f"has mode {stat.S_IMODE(status.st_mode):o} instead of {entry.mode:o}"
+    return ""
