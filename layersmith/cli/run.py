@@ -104,7 +104,7 @@ def run(args: argparse.Namespace) -> int:
             return _run(args, options, None)
         from layersmith.containers.lifecycle import detach
 
-        return detach(lambda ready: _in_background(args, options, ready))
+        return detach(lambda ready: in_background(lambda: _run(args, options, ready)))
     except LayersmithError as error:
         raise own_failure(error) from None
 
@@ -121,12 +121,12 @@ def own_failure(error: LayersmithError) -> LayersmithError:
     return error
 
 
-def _in_background(args: argparse.Namespace, options: RunOptions, ready: Callable[[], None]) -> int:
-    """In the process that `detach` forked: its errors are shown here, for nobody is above."""
+def in_background(work: Callable[[], int]) -> int:
+    """``work``, in the process that `detach` forked: its errors are shown here, for nobody is above."""
     from layersmith.cli.errors import show
 
     try:
-        return _run(args, options, ready)
+        return work()
     except LayersmithError as error:
         show(error)
         return FAILED

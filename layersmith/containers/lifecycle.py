@@ -17,6 +17,7 @@ from layersmith.containers.status import Status
 from layersmith.containers.supervise import supervise
 from layersmith.image import Image
 from layersmith.layer.unpack import lowerdirs
+from layersmith.store.files import remove_tree, storing
 
 if TYPE_CHECKING:
     from layersmith.linux.userns import Isolation
@@ -44,19 +45,36 @@ def run(host: Host, container: Container, attachment: Attachment) -> Status:
     with ExitStack() as stack:
         if container.config.auto_remove:
             stack.callback(host.containers.remove, container, host.store.trash)
+        renew_work(container)
         image = Image.read(host.store, container.config.manifest)
-        described = sandbox(container, lowers(host, image), host.isolation)
+        described = sandbox(container, lowers(host.store, image, host.isolation), host.isolation)
         return supervise(container, host.runtime, described, attachment)
 
 
-def lowers(host: Host, image: Image) -> tuple[Path, ...]:
+def lowers(store: Store, image: Image, isolation: Isolation) -> tuple[Path, ...]:
     """The directories of the image's layers, topmost first."""
     return lowerdirs(
-        host.store,
+        store,
         image.layers,
-        xattr_namespace="user" if host.isolation.userxattr else "trusted",
-        ignore_chown_errors=host.isolation.single_id,
+        xattr_namespace=xattr_namespace(isolation),
+        ignore_chown_errors=isolation.single_id,
     )
+
+
+def renew_work(container: Container) -> None:
+    """Make its overlay mountable again: overlayfs refuses the work directory of a volatile mount a second time."""
+    work = container.work
+    with storing(work):
+        if any(work.iterdir()):
+            aside = container.directory / "dead-work"
+            work.rename(aside)
+            remove_tree(aside)
+            work.mkdir(mode=0o700)
+
+
+def xattr_namespace(isolation: Isolation) -> str:
+    """Whose extended attributes hold overlayfs' marks: ``trusted`` ones are root's alone."""
+    return "user" if isolation.userxattr else "trusted"
 
 
 def detach(work: Callable[[Callable[[], None]], int]) -> int:
