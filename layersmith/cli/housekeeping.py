@@ -48,8 +48,8 @@ def prune(args: Namespace) -> int:
         report = prune_store(
             store,
             all=args.all,
-            until=None if until is None else _moment(until),
-            keep_storage=None if args.keep_storage is None else _bytes(args.keep_storage),
+            until=None if until is None else moment(until),
+            keep_storage=None if args.keep_storage is None else byte_count(args.keep_storage),
             dry_run=args.dry_run,
         )
     if args.verbose or args.dry_run:
@@ -64,20 +64,20 @@ _DURATION = re.compile(r"(?:\d+(?:\.\d+)?(?:[wdhms]))+")
 _SECONDS = {"w": 604800, "d": 86400, "h": 3600, "m": 60, "s": 1}
 
 
-def _moment(text: str) -> float:
+def moment(text: str) -> float:
     """``24h`` (that long ago), or a time, in seconds since the epoch."""
     if _DURATION.fullmatch(text):
         age = sum(float(n) * _SECONDS[unit] for n, unit in re.findall(r"([\d.]+)([wdhms])", text))
         return time.time() - age
-    moment = parse_time(text)
-    if moment is None:
+    found = parse_time(text)
+    if found is None:
         raise UsageError(
             f"invalid age {text!r}", hint="write 24h, 7d, 1h30m, or a time: 2024-05-01T12:00:00Z"
         )
-    return moment.timestamp()
+    return found.timestamp()
 
 
-def _bytes(text: str) -> int:
+def byte_count(text: str) -> int:
     """``10GB`` in bytes: docker's powers of 1000, and those of 1024 with an ``i``."""
     match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([kmgt]?)(i?)b?", text.strip().lower())
     if match is None:
