@@ -52,7 +52,7 @@ def _keyword(text: str) -> str:
     """The instruction's name in lower case; behind ONBUILD the trigger's."""
     first, rest = first_word(text)
     if first.lower() == "onbuild":
-        first = first_word(rest)[0]
+        first = first_word(rest.lstrip(SPACE))[0]
     return first.lower()
 
 

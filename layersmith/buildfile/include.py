@@ -14,6 +14,7 @@ from layersmith.buildfile.suggest import shown
 from layersmith.errors import BuildfileSyntaxError, located
 
 DEEPEST = 32
+MOST_INCLUDES = 1000
 
 Read = Callable[[str], str | bytes | None]
 
@@ -29,7 +30,7 @@ def resolve_includes(buildfile: Buildfile, read: Read, *, path: str = "Buildfile
     if not any(isinstance(instruction, Include) for instruction in buildfile.instructions):
         return buildfile
     instructions: list[Instruction] = []
-    for instruction in _flattened(buildfile, read, (posixpath.normpath(path),)):
+    for instruction in _flattened(buildfile, _Reader(read), (posixpath.normpath(path),)):
         instructions.append(instruction)
         if len(instructions) > MOST_INSTRUCTIONS:
             raise BuildfileSyntaxError(
@@ -39,20 +40,44 @@ def resolve_includes(buildfile: Buildfile, read: Read, *, path: str = "Buildfile
     return Buildfile(buildfile.source, buildfile.directives, tuple(instructions))
 
 
-def _flattened(buildfile: Buildfile, read: Read, chain: tuple[str, ...]) -> Iterator[Instruction]:
+class _Reader:
+    """``read`` with a count: includes that double at each level must end, be there instructions in them or not."""
+
+    def __init__(self, read: Read) -> None:
+        self.read = read
+        self.count = 0
+
+    def parsed(self, path: str, chain: tuple[str, ...]) -> Buildfile:
+        self.count += 1
+        if self.count > MOST_INCLUDES:
+            raise BuildfileSyntaxError(f"INCLUDE is done more than {MOST_INCLUDES} times")
+        text = self.read(path)
+        if text is None:
+            raise BuildfileSyntaxError(
+                f"INCLUDE of {shown(path)}, which is not in the context",
+                hint=f"included by {_chain(*chain)}; is it hidden by .dockerignore?",
+            )
+        try:
+            return parse(text, path, fragment=True)
+        except BuildfileSyntaxError as error:
+            error.hint = "; ".join(filter(None, (error.hint, f"included by {_chain(*chain)}")))
+            raise
+
+
+def _flattened(buildfile: Buildfile, reader: _Reader, chain: tuple[str, ...]) -> Iterator[Instruction]:
     for instruction in buildfile.instructions:
         if not isinstance(instruction, Include):
             yield instruction
             continue
         with located(instruction.span):
             path = _target(instruction, chain)
-            included = _parsed(path, read, chain)
+            included = reader.parsed(path, chain)
             if included.directives.escape != buildfile.directives.escape:
                 raise BuildfileSyntaxError(
                     f"{shown(path)} has another escape directive than {shown(chain[-1])}",
                     hint="give both files the same `# escape=` line",
                 )
-            yield from _flattened(included, read, (*chain, path))
+            yield from _flattened(included, reader, (*chain, path))
 
 
 def _target(instruction: Include, chain: tuple[str, ...]) -> str:
@@ -67,20 +92,6 @@ def _target(instruction: Include, chain: tuple[str, ...]) -> str:
     if len(chain) > DEEPEST:
         raise BuildfileSyntaxError(f"INCLUDE goes deeper than {DEEPEST} files: {_chain(*chain)}")
     return path
-
-
-def _parsed(path: str, read: Read, chain: tuple[str, ...]) -> Buildfile:
-    text = read(path)
-    if text is None:
-        raise BuildfileSyntaxError(
-            f"INCLUDE of {shown(path)}, which is not in the context",
-            hint=f"included by {_chain(*chain)}; is it hidden by .dockerignore?",
-        )
-    try:
-        return parse(text, path, fragment=True)
-    except BuildfileSyntaxError as error:
-        error.hint = "; ".join(filter(None, (error.hint, f"included by {_chain(*chain)}")))
-        raise
 
 
 def _chain(*paths: str) -> str:

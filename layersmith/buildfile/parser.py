@@ -265,7 +265,9 @@ def write_tables() -> None:
 
 
 def _count_words(line: LogicalLine) -> int:
-    return 0 if builders.is_shell_text(line.text) else line.text.count(" ") + line.text.count("\t")
+    """An upper bound of what the grammar will find; a command is one word, whatever flags it might have."""
+    text = line.text
+    return text.count("--") if builders.is_shell_text(text) else text.count(" ") + text.count("\t")
 
 
 def _too_much(line: LogicalLine) -> BuildfileSyntaxError:
