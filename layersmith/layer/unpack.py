@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING
 from layersmith.errors import HostileInputError
 from layersmith.layer.blob import LIMITS, Limits, layer_index, open_tar
 from layersmith.layer.entry import LNK, Entry
+from layersmith.layer.files import Files
 from layersmith.layer.index import IndexWriter, index_path, index_writer, linked_below, open_index
 from layersmith.layer.place import ExternalPath, Placement, shown
-from layersmith.layer.view import View
+from layersmith.layer.view import ROOT, View
 from layersmith.layer.write import SnapshotWriter
 from layersmith.store.files import storing
 
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from layersmith.oci.descriptor import Layer
     from layersmith.store import Store
 
-__all__ = ["LIMITS", "Limits", "lowerdirs", "prepare_upper", "unpack"]
+__all__ = ["LIMITS", "Limits", "lowerdirs", "merged_root", "prepare_upper", "unpack"]
 
 
 def lowerdirs(
@@ -158,8 +159,28 @@ class _Job:
         writer.put(entry, tar)
 
 
+def merged_root(store: Store, stack: Sequence[Layer | Path]) -> Entry:
+    """The root directory's attributes in a ``stack`` of layers, lowest first.
+
+    A Path is the upper directory of a step whose layer is still being packed: `prepare_upper` gave it the right ones.
+    """
+    for layer in reversed(stack):
+        if isinstance(layer, Path):
+            files = Files()
+            fd = files.open_directory(layer)
+            try:
+                return files.directory(fd, b"")[0]
+            finally:
+                os.close(fd)
+        index = open_index(store, layer.diff_id) or layer_index(store, layer, ())[1]
+        root = index.get(b"")
+        if root is not None:
+            return root
+    return ROOT
+
+
 def prepare_upper(upper: Path, root: Entry) -> None:
-    """Give an overlay's empty upper directory the attributes of the root below (`View.lookup` of ``b""``).
+    """Give an overlay's empty upper directory the attributes of the root below (see `merged_root`).
 
     A merged root shows its topmost directory's attributes, and `changes` tells from them whether a step changed it.
     """

@@ -19,8 +19,9 @@ from layersmith.errors import (
     TransportError,
 )
 from layersmith.layer.blob import Limits
+from layersmith.layer.changes import changes
 from layersmith.layer.compress import Compression
-from layersmith.layer.unpack import lowerdirs
+from layersmith.layer.unpack import lowerdirs, merged_root, prepare_upper
 from layersmith.layer.unpack import unpack as unpack_strictly
 from layersmith.layer.view import View
 from layersmith.oci.descriptor import Layer
@@ -400,3 +401,23 @@ def test_old_tars(store: Store, put: Put, mine: Tar) -> None:
     top = unpack(store, layer)
     assert (top / name).read_bytes() == b"x"
     assert (top / "l").readlink() == Path("t" * 180)
+
+
+@pytest.mark.root
+def test_the_roots_attributes_go_up_the_stack(store: Store, put: Put, tar: Tar, tmp_path: Path) -> None:
+    """The root is the topmost layer's that says something of it; an upper directory prepared so changes nothing."""
+    base = put(tar(("./", "dir", {"mode": 0o711, "uid": 5, "mtime": 7}), ("a", "dir")))
+    layer = put(tar(("b", "dir")))
+    assert merged_root(store, []).mode == 0o755
+    root = merged_root(store, [base, layer])
+    assert (root.mode, root.uid, root.mtime) == (0o711, 5, 7)
+    upper = tmp_path / "upper"
+    upper.mkdir()
+    prepare_upper(upper, root)
+    assert merged_root(store, [base, upper]) == root
+    with View(store, [base, layer]) as lower:
+        assert list(changes(upper, lower=lower)) == []
+        (upper / "new").touch()
+        assert [entry.path for entry, _ in changes(upper, lower=lower)] == [b"new"]
+        upper.chmod(0o700)
+        assert [entry.path for entry, _ in changes(upper, lower=lower)] == [b"", b"new"]
