@@ -30,7 +30,9 @@ def root_of(args: Namespace) -> Path:
     """The store's root, which need not be opened to read what lies in containers/."""
     from layersmith.store import default_root
 
-    return (default_root() if args.root is None else Path(args.root)).absolute()
+    root = (default_root() if args.root is None else Path(args.root)).absolute()
+    args.root = str(root)  # joining a container's mount namespace changes the working directory
+    return root
 
 
 def containers_of(args: Namespace) -> Containers:
