@@ -218,17 +218,21 @@ class _Pruning:
             return False
 
     def execute(self) -> None:
-        """Move files first, so that on a full disk there can be room before records are changed.
+        """Records go before what they speak of, so that a kill in between leaves nothing but orphans.
 
-        A record of what is gone does no harm: whoever finds it looks whether the blob or directory is there.
+        Only on a full disk files come first, to make room for changing records.
         """
-        for path in self.moves:
-            self.store.trash(path)
         try:
             self.update()
         except DiskFullError:
+            self.move()
             self.store.tidy()
             self.update()
+        self.move()
+
+    def move(self) -> None:
+        for path in self.moves:
+            self.store.trash(path)
 
     def update(self) -> None:
         for update in self.updates:

@@ -10,6 +10,7 @@ a caller who can tell whether it is whole. Anybody else unpacks the layer's blob
 
 from __future__ import annotations
 
+import contextlib
 import os
 import time
 from collections.abc import Callable
@@ -17,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from layersmith.store.database import Database
-from layersmith.store.files import storing
+from layersmith.store.files import DiskFullError, storing
 from layersmith.store.session import SNAPSHOT, Session
 
 _TOUCH = "UPDATE snapshots SET used = ? WHERE key = ?"
@@ -109,9 +110,11 @@ class Snapshots:
 
     def remove(self, key: str) -> None:
         """Forget a snapshot, if there is one, and delete its directory when there is time."""
-        for (name,) in self._database.execute(
-            "DELETE FROM snapshots WHERE key = ? RETURNING directory", (key,)
-        ):
+        for (name,) in self._database.execute("SELECT directory FROM snapshots WHERE key = ?", (key,)):
+            # If this process is killed between the next two steps, a sweep finds an unrecorded directory by this.
+            with contextlib.suppress(DiskFullError), storing(self._directory):
+                (self._session.directory / (SNAPSHOT + name)).mkdir(mode=0o700, exist_ok=True)
+            self._database.execute("DELETE FROM snapshots WHERE key = ? AND directory = ?", (key, name))
             self._trash(self._directory / name)
 
     def list(self) -> tuple[Snapshot, ...]:

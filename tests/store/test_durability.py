@@ -18,6 +18,7 @@ from layersmith.oci.descriptor import Descriptor
 from layersmith.oci.digest import digest_of
 from layersmith.store import Record, Store
 from layersmith.store.fsck import fsck
+from layersmith.store.gc import prune
 
 WRITER = """
     import random, sys
@@ -76,6 +77,65 @@ def test_kill_at_any_moment_leaves_only_whole_things(root: Path) -> None:
     with Store.open(root) as store:
         assert len(list(store.blobs.list())) > 10
         assert all(len(list(snapshot.path.iterdir())) == 20 for snapshot in store.snapshots.list())
+
+
+KEEPER = """
+    import random, sys
+    from pathlib import Path
+    from layersmith.oci.descriptor import Descriptor, Layer
+    from layersmith.oci.digest import DiffID
+    from layersmith.store import Record, Store
+
+    generator = random.Random(sys.argv[2])
+    print("ready", flush=True)
+    while True:
+        with Store.open(Path(sys.argv[1])) as store:
+            for _ in range(5):
+                data = generator.randbytes(1000)
+                digest = store.blobs.put(data)
+                layer = Layer(Descriptor("application/octet-stream", digest, len(data)), DiffID(digest))
+                store.cache.put(digest, Record(layer))
+                pending = store.snapshots.create()
+                (pending.path / "file").write_bytes(data)
+                store.snapshots.commit(pending, digest)
+                for _ in range(20):
+                    assert store.blobs.read(layer.descriptor) == data
+                    assert (store.snapshots.find(digest) / "file").read_bytes() == data
+        print("round", flush=True)
+"""
+
+PRUNER = """
+    import sys
+    from pathlib import Path
+    from layersmith.store import Store
+    from layersmith.store.gc import prune
+
+    print("ready", flush=True)
+    while True:
+        with Store.open(Path(sys.argv[1])) as store:
+            prune(store, all=True)
+"""
+
+
+def test_prune_never_takes_what_is_in_use_and_may_be_killed(root: Path) -> None:
+    """One process makes and uses things while another removes everything unused; both are killed in the middle."""
+    generator = random.Random(6)
+    Store.open(root).close()
+    for turn in range(6):
+        keeper, pruner = start(KEEPER, root, turn), start(PRUNER, root)
+        for process in (keeper, pruner):
+            assert process.stdout is not None and process.stdout.readline() == "ready\n"
+        assert keeper.stdout is not None and keeper.stdout.readline() == "round\n", "a keeper lost something"
+        time.sleep(generator.random() * 0.1)
+        assert keeper.poll() is None and pruner.poll() is None
+        kill(pruner)
+        kill(keeper)
+        with Store.open(root) as store:
+            assert fsck(store) == ()
+    with Store.open(root) as store:
+        prune(store, all=True)
+        assert list(store.blobs.list()) == [] and store.snapshots.list() == ()
+        assert list((root / "snapshots").iterdir()) == [] and fsck(store) == ()
 
 
 def test_a_live_process_is_not_swept(root: Path) -> None:
