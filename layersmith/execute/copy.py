@@ -42,16 +42,23 @@ __all__ = [
 
 
 def copy_inputs(
-    op: CopyOp, trees: Mapping[Input, Tree], remote: Remote | None = None, *, stats: StatCache | None = None
+    op: CopyOp,
+    trees: Mapping[Input, Tree],
+    remote: Remote | None = None,
+    *,
+    listed: bool = False,
+    stats: StatCache | None = None,
 ) -> CopyInputs:
     """Digest what ``op`` would copy: only what survives ignore rules, excludes and wildcards.
+
+    ``listed`` asks for the single paths too, for ``explain``. ``stats`` saves reading files that haven't changed.
 
     Raises:
         CopyError: a literal source is missing, or something can't be read.
     """
     own_mode = op.chmod is None or not op.chmod.isdigit()
     with identify(op, trees, remote or {}) as chosen:
-        return digest_inputs(chosen, owner=op.chown is None, mode=own_mode, stats=stats)
+        return digest_inputs(chosen, owner=op.chown is None, mode=own_mode, listed=listed, stats=stats)
 
 
 def destination_facts(op: CopyOp, dest: Below) -> tuple[tuple[str, str], ...]:

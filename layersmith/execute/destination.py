@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 from layersmith.errors import CopyError
+from layersmith.execute.tree import checked_name
 from layersmith.layer.entry import DIR, Entry
 
 if TYPE_CHECKING:
@@ -105,7 +106,7 @@ def locate(dest: str, view: Below) -> Destination:
     Raises:
         CopyError: it leads through, or with a trailing slash to, something that is not a directory.
     """
-    path = view.resolve(os.fsencode(dest), follow_last=True)
+    path = view.resolve(os.fsencode(checked_name(dest)), follow_last=True)
     parts = path.split(b"/") if path else []
     lead: list[tuple[bytes, Entry | None]] = []
     for end in range(1, len(parts)):

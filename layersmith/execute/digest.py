@@ -26,7 +26,6 @@ if TYPE_CHECKING:
     from layersmith.store.statcache import Stat, StatCache
 
 BLOCK = 1 << 20
-BATCH = 4096
 FEW = 8
 STALE = 10_000
 """Files of a context that may be gone before they are forgotten."""
@@ -36,7 +35,7 @@ Pairs = list[tuple[str, str]]
 
 @dataclass(frozen=True, slots=True)
 class CopyInputs:
-    """What a copy takes from its sources: ``digest`` over all of it, and (path, fingerprint) pairs for ``explain``.
+    """What a copy takes from its sources: ``digest`` over all of it, and if asked for, (path, fingerprint) pairs.
 
     A fingerprint reads ``file 644 0:0 <sha256>``, ``dir 755 0:0``, ``link -> target``; ``-`` stands for what a flag
     overrides.
@@ -47,33 +46,57 @@ class CopyInputs:
 
 
 def digest_inputs(
-    chosen: Sequence[Selected | Inline | Identified], *, owner: bool, mode: bool, stats: StatCache | None
+    chosen: Sequence[Selected | Inline | Identified],
+    *,
+    owner: bool,
+    mode: bool,
+    listed: bool,
+    stats: StatCache | None,
 ) -> CopyInputs:
     """Digest the sources. ``owner`` and ``mode`` say whether the sources' own arrive (no ``--chown``, ``--chmod``).
+
+    With ``listed`` the result has its pairs; without, memory does not grow with the number of files.
 
     Raises:
         CopyError: a file can't be read.
     """
     tables: dict[int, _Table] = {}
-    paths: Pairs = []
-    total = hashlib.sha256()
+    total = _Total(listed=listed)
     for one in chosen:
-        start = len(paths)
         if isinstance(one, Inline):
-            paths.append((f"<<{one.name}", f"file {hashlib.sha256(one.data).hexdigest()}"))
+            total.pairs.append((f"<<{one.name}", f"file {hashlib.sha256(one.data).hexdigest()}"))
         elif isinstance(one, Identified):
-            paths.append((one.shown, one.identity))
+            total.pairs.append((one.shown, one.identity))
         else:
             table = tables.setdefault(id(one.tree), _Table(one.tree, stats))
-            _Walk(one, table, paths, owner=owner and one.tree.tree.keep_owners, mode=mode).run()
-        # paths are never empty and hold no NUL, nor do fingerprints: so neither they nor sources can run together
-        total.update(b"\0")
-        for at in range(start, len(paths), BATCH):
-            text = "\0".join(itertools.chain.from_iterable(paths[at : at + BATCH]))
-            total.update(text.encode("utf-8", "surrogateescape") + b"\0")
+            _Walk(one, table, total, owner=owner and one.tree.tree.keep_owners, mode=mode).run()
+        total.end_source()
     for table in tables.values():
         table.save()
-    return CopyInputs("sha256:" + total.hexdigest(), tuple(paths))
+    return CopyInputs("sha256:" + total.hasher.hexdigest(), tuple(total.listed or ()))
+
+
+class _Total:
+    """The digest over all pairs. Whoever appends to ``pairs`` calls `take` now and then."""
+
+    def __init__(self, *, listed: bool) -> None:
+        self.hasher = hashlib.sha256()
+        self.pairs: Pairs = []
+        self.listed: Pairs | None = [] if listed else None
+
+    def take(self) -> None:
+        """Put the pairs into the digest and forget them."""
+        if self.pairs:
+            # paths are never empty and hold no NUL, nor do fingerprints: neither they nor sources run together
+            text = "\0".join(itertools.chain.from_iterable(self.pairs))
+            self.hasher.update(text.encode("utf-8", "surrogateescape") + b"\0")
+            if self.listed is not None:
+                self.listed += self.pairs
+            self.pairs.clear()
+
+    def end_source(self) -> None:
+        self.take()
+        self.hasher.update(b"\0")
 
 
 class _Table:
@@ -140,12 +163,12 @@ class _Table:
 
 
 class _Walk:
-    """Appends (path, fingerprint) to ``paths`` for all of one source, sorted in each directory."""
+    """Adds (path, fingerprint) to ``total`` for all of one source, sorted in each directory."""
 
-    def __init__(self, selected: Selected, table: _Table, paths: Pairs, *, owner: bool, mode: bool) -> None:
+    def __init__(self, selected: Selected, table: _Table, total: _Total, *, owner: bool, mode: bool) -> None:
         self._selected = selected
         self._table = table
-        self._paths = paths
+        self._total = total
         self._owner = owner
         self._mode = mode
         self._files = Files()
@@ -166,9 +189,9 @@ class _Walk:
                 print_ = self._fingerprint(fd, name, found.path, os.fsencode(found.path), found.stat)
             finally:
                 os.close(fd)
-            self._paths.append((self._selected.shown, print_))
+            self._total.pairs.append((self._selected.shown, print_))
             if name != self._selected.name:
-                self._paths.append((f"{self._selected.shown} as", self._selected.name))
+                self._total.pairs.append((f"{self._selected.shown} as", self._selected.name))
         except OSError as error:
             path = f"{found.path}/{error.filename or ''}".strip("/")
             label = self._selected.tree.tree.label
@@ -178,7 +201,7 @@ class _Walk:
 
     def _directory(self, fd: int, prefix: str, scope: Scope | None) -> None:
         """What is in the directory ``fd``, which is closed at the end."""
-        paths, fingerprint = self._paths, self._fingerprint
+        paths, fingerprint = self._total.pairs, self._fingerprint
         lazy: list[tuple[int, tuple[str, str]]] = []
         stack = [(fd, prefix, os.fsencode(prefix), _names_in(fd, scope))]
         try:
@@ -205,6 +228,7 @@ class _Walk:
                         break
                 else:
                     os.close(stack.pop()[0])
+                    self._total.take()
                     while lazy and lazy[-1][0] > len(stack):
                         lazy.pop()
         finally:

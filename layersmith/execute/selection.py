@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from layersmith.context.patterns import PatternError, Patterns, clean, compile_glob, has_wildcard, unescape
 from layersmith.errors import CopyError
 from layersmith.execute.scope import Scope, Verdict, scope_at
-from layersmith.execute.tree import Found, OpenTree, Tree
+from layersmith.execute.tree import Found, OpenTree, Tree, checked_name
 from layersmith.ops import CopyOp, GitSource, HttpSource, InlineSource, Input, PathSource
 
 
@@ -124,7 +124,10 @@ def _opener() -> Iterator[Callable[[Tree], OpenTree]]:
                 opened[id(tree)] = stack.enter_context(tree.open())
             return opened[id(tree)]
 
-        yield open_tree
+        try:
+            yield open_tree
+        except OSError as error:
+            raise CopyError(f"can't read a source: {error.strerror} ({error.filename})") from error
 
 
 def _select_local(
@@ -134,6 +137,11 @@ def _select_local(
     open_tree: Callable[[Tree], OpenTree],
 ) -> list[Selected | Inline]:
     if isinstance(source, InlineSource):
+        if "/" in checked_name(source.name) or source.name in ("", ".", ".."):
+            raise CopyError(
+                f'a heredoc can\'t be copied to a file called "{source.name}"',
+                hint="choose a delimiter without a slash",
+            )
         return [Inline(source.name, source.data)]
     return list(_select_path(op, source.path, open_tree(trees[source.input])))
 

@@ -7,6 +7,7 @@ without following a single symlink.
 from __future__ import annotations
 
 import difflib
+import errno
 import os
 import stat
 from collections.abc import Iterator
@@ -77,8 +78,9 @@ class OpenTree:
         """What ``path`` (``..`` clamps at the root) leads to, symlinks followed inside the root; None if not visible.
 
         Raises:
-            CopyError: more than 40 symlinks.
+            CopyError: more than 40 symlinks, or something on the way can't be looked at.
         """
+        checked_name(path)
         todo = clean("/" + path).split("/")[::-1]
         real: list[str] = []
         status = os.fstat(self.fd)
@@ -94,8 +96,10 @@ class OpenTree:
             here = "/".join((*real, part))
             try:
                 status = self._lstat(here)
-            except (FileNotFoundError, NotADirectoryError, PermissionError):
-                return None
+            except OSError as error:
+                if error.errno in (errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG):
+                    return None
+                raise CopyError(f'can\'t look at "{path}" in {self.tree.label}: {error.strerror}') from error
             if not stat.S_ISLNK(status.st_mode):
                 real.append(part)
                 continue
@@ -169,16 +173,33 @@ class OpenTree:
         """Whether something below the hidden directory ``path`` is re-included."""
         ignore = self.tree.ignore
         assert ignore is not None
-        if not ignore.patterns.may_unmatch_below(path):
-            return False
-        with self.directory(path) as fd, os.scandir(fd) as entries:
-            for entry in entries:
-                child = f"{path}/{entry.name}"
-                if not ignore.hides(child):
-                    return True
-                if entry.is_dir(follow_symlinks=False) and self._shows_below(child):
-                    return True
+        todo = [path]
+        while todo:
+            above = todo.pop()
+            if not ignore.patterns.may_unmatch_below(above):
+                continue
+            with self.directory(above) as fd, os.scandir(fd) as entries:
+                for entry in entries:
+                    child = f"{above}/{entry.name}"
+                    if not ignore.hides(child):
+                        return True
+                    if entry.is_dir(follow_symlinks=False):
+                        todo.append(child)
         return False
+
+
+def checked_name(path: str) -> str:
+    """``path``, which the file system can have.
+
+    Raises:
+        CopyError: a NUL, or a character that stands for no bytes (half a surrogate pair, from JSON).
+    """
+    try:
+        if b"\0" not in os.fsencode(path):
+            return path
+    except UnicodeEncodeError:
+        pass
+    raise CopyError(f"{path!r} can't be the name of a file")
 
 
 def open_beneath(root: int, path: str) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import resource
 import socket
 import stat
 import tarfile
@@ -85,6 +86,10 @@ class Copier:
             + (f" -> {e.link.decode()}" if e.link else "")
             for path, (e, _) in self.run(self.op(*sources, **kwargs)).items()
         ]
+
+    def listed(self, *sources: str, **kwargs: Any) -> tuple[tuple[str, str], ...]:
+        """What the cache key would be told."""
+        return copy_inputs(self.op(*sources, **kwargs), self.trees(), listed=True).paths
 
     def paths(self, *sources: str, **kwargs: Any) -> list[str]:
         """The paths of all but directories."""
@@ -335,6 +340,50 @@ def test_whiteout_names_are_refused(copier: Copier) -> None:
     write(copier.context, **{"d/.wh.passwd": ""})
     with pytest.raises(CopyError, match=r"/\.wh\.passwd can't be in an image"):
         copier.run(copier.op("d", dest="/"))
+
+
+@pytest.mark.parametrize("name", ["a\0b", "\ud800", "/x/\ud800"])
+def test_impossible_names(copier: Copier, name: str) -> None:
+    """What no file can be called is an error of ours, as a source, a destination and a heredoc's name."""
+    write(copier.context, f="")
+    for op in (copier.op(name), copier.op("f", dest="/" + name), CopyOp((InlineSource(name, b""),), "/")):
+        with pytest.raises(CopyError, match="can't be"):
+            copier.run(op)
+
+
+@pytest.mark.parametrize("name", ["..", ".", "a/b", "../x", ""])
+def test_heredoc_names_stay_in_the_destination(copier: Copier, name: str) -> None:
+    """A delimiter is a file name, not a path."""
+    with pytest.raises(CopyError, match="heredoc"):
+        copier.run(CopyOp((InlineSource(name, b""),), "/x/"))
+
+
+def test_a_source_with_too_long_a_name_is_missing(copier: Copier) -> None:
+    """ENAMETOOLONG is nobody's file."""
+    with pytest.raises(CopyError, match="does not exist"):
+        copier.run(copier.op("x" * 300))
+
+
+def test_deep_directories(copier: Copier) -> None:
+    """300 levels are copied; where the descriptors run out, it is an error of ours."""
+    fd = os.open(copier.context, os.O_RDONLY)
+    for _ in range(300):
+        os.mkdir("d", dir_fd=fd)
+        deeper = os.open("d", os.O_RDONLY, dir_fd=fd)
+        os.close(fd)
+        fd = deeper
+    os.close(fd)
+    assert len(copier.run(copier.op("."))) == 300
+    assert len(copier.listed(".")) == 300
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (200, limits[1]))
+    try:
+        with pytest.raises(CopyError, match="Too many open files"):
+            copier.run(copier.op("."))
+        with pytest.raises(CopyError, match="Too many open files"):
+            copier.listed(".")
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, limits)
 
 
 # Wildcards
@@ -605,6 +654,18 @@ def test_heredocs(copier: Copier, make_below: Any) -> None:
 # Digests
 
 
+def test_digests_are_unambiguous(copier: Copier) -> None:
+    """No link target or file name can pass for the next line of the listing, nor one source for two."""
+    write(copier.context, **{"a/x": "-> t", "a/y": "", "b/x": "-> t\0y".replace("\0", "\n"), "b/y": ""})
+    write(copier.context, **{"c/x": "-> t\ny", "d/x": "-> t", "d/\ny": ""})
+    names = "a", "b", "c", "d"
+    digests = {copy_inputs(copier.op(n), copier.trees()).digest for n in names}
+    assert len(digests) == 4
+    one = CopyOp((InlineSource("a", b""), InlineSource("b", b"")), "/x/")
+    two = CopyOp((InlineSource("a", b""),), "/x/")
+    assert copy_inputs(one, {}).digest != copy_inputs(two, {}).digest
+
+
 def test_inputs_depend_on_content_not_on_time(copier: Copier) -> None:
     """Content, mode, names and link targets count; times and what is ignored don't."""
     write(copier.context, **{".dockerignore": "log", "d/f": "F", "d/l": "-> f", "log": "x"})
@@ -637,23 +698,20 @@ def test_inputs_list_what_was_read(copier: Copier) -> None:
     """Paths with fingerprints that a person can compare."""
     write(copier.context, **{"d/f": "F", "d/l": "-> f", "other": ""})
     body = "f67ab10ad4e4c53121b6a5fe4da9c10ddee905b978d3788d2723d7bfacbe28a9"
-    assert copy_inputs(copier.op("d"), copier.trees()).paths == (
+    assert copier.listed("d") == (
         ("d/f", f"file 644 - {body}"),
         ("d/l", "link -> f"),
     )
-    assert (
-        copy_inputs(copier.op("other", chmod="1", chown="2"), copier.trees())
-        .paths[0][1]
-        .startswith("file - - ")
-    )
+    assert copier.listed("other", chmod="1", chown="2")[0][1].startswith("file - - ")
+    assert copy_inputs(copier.op("d"), copier.trees()).paths == (), "not asked for"
 
 
 def test_inputs_follow_excludes_and_parents(copier: Copier) -> None:
     """What a flag leaves out does not count, directories on the way only where needed."""
     write(copier.context, **{"x/a.txt": "", "x/b.md": "", "y/c.md": ""})
-    paths = copy_inputs(copier.op("**/*.txt", parents=True), copier.trees()).paths
+    paths = copier.listed("**/*.txt", parents=True)
     assert [p for p, _ in paths] == ["x", "x/a.txt"]
-    paths = copy_inputs(copier.op(".", excludes=("**/*.md",)), copier.trees()).paths
+    paths = copier.listed(".", excludes=("**/*.md",))
     assert [p for p, _ in paths] == ["x", "x/a.txt", "y"]
 
 

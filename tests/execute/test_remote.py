@@ -148,7 +148,7 @@ def test_url_secrets_and_checksum_are_passed_on(tmp_path: Path, make_below: Call
     op = CopyOp((HttpSource(URL, checksum),), "/d/", add=True)
     secrets = {"HTTP_AUTH_TOKEN_example.com": b"t0k\n"}.get
     remote = fetch_remote(op, fetch=fetch, scratch=tmp_path, secrets=secrets)
-    assert copy_inputs(op, {}, remote).paths == ((URL, f"url file name.txt {checksum}"),)
+    assert copy_inputs(op, {}, remote, listed=True).paths == ((URL, f"url file name.txt {checksum}"),)
     assert fetch.asked == []
     list(copy_items(op, {}, remote, make_below(), now=5))
     list(copy_items(op, {}, remote, make_below(), now=5))
