@@ -33,7 +33,7 @@ def fmt(text: str | bytes, name: str = "Buildfile") -> str:
     for item in file.items:
         lines += _between(physical[read : item.line.line - 1])
         lines += _instruction(item, file.directives.escape)
-        read = item.instruction.span.end_line
+        read = max(item.line.end_line, item.instruction.span.end_line)
         lines += physical[item.line.end_line : read]
     lines += _between(physical[read:])
     while lines and not lines[-1]:

@@ -29,7 +29,11 @@ class Rule:
     @property
     def url(self) -> str:
         """BuildKit's page for one of its rules, else empty."""
-        return "" if self.ours else DOCS + re.sub(r"(?<=[a-z])(?=[A-Z])", "-", self.name).lower() + "/"
+        return (
+            ""
+            if self.ours
+            else DOCS + re.sub(r"(?<=[a-z])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", "-", self.name).lower() + "/"
+        )
 
 
 @dataclass(frozen=True, slots=True)

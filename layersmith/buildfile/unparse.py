@@ -56,14 +56,14 @@ def _directives(directives: Directives) -> list[str]:
 
 
 def _check(check: Check) -> str:
-    options = [f"error={str(check.error).lower()}"]
-    for option, every, names in (
+    lists = (
         ("skip", check.skip_all, check.skip),
         ("experimental", check.experimental_all, check.experimental),
-    ):
-        if every or names:
-            options.insert(0, f"{option}={'all' if every else ','.join(names)}")
-    return ";".join(options)
+    )
+    options = [
+        f"{name}={'all' if every else ','.join(rules)}" for name, every, rules in lists if every or rules
+    ]
+    return ";".join([*options, f"error={str(check.error).lower()}"])
 
 
 def _heredocs(instruction: Instruction) -> tuple[Heredoc, ...]:
