@@ -144,7 +144,9 @@ class Launch:
     def _enter(self, target: int) -> Never:
         self.doing = "enter the sandbox"
         self._join_cgroups()
-        libc.setns(target, NAMESPACES | libc.CLONE_NEWNET | libc.CLONE_NEWCGROUP)
+        # The host's network namespace is not this user's to enter; the process is in there anyway.
+        network = libc.CLONE_NEWNET if self.sandbox.network != "host" else 0
+        libc.setns(target, NAMESPACES | libc.CLONE_NEWCGROUP | network)
         os.close(target)
         libc.prctl(libc.PR_SET_PDEATHSIG, signal.SIGKILL)
         os.setsid()
