@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
 from layersmith.bases import StoreBases
@@ -16,13 +16,12 @@ from layersmith.buildfile.parser import parse
 from layersmith.context import Context
 from layersmith.execute.tree import Tree
 from layersmith.image import Image
-from layersmith.linux.spawner import Spawner
 from layersmith.oci.config import History
 from layersmith.oci.descriptor import Descriptor
 from layersmith.ops import ContextInput
 from layersmith.plan import Plan, PlanOptions, plan
 from layersmith.progress import Notice, NullProgress, Progress
-from layersmith.solve import Settings, Solved, Solver
+from layersmith.solve import Isolate, Settings, Solved, Solver
 from layersmith.store import Store
 
 COMMENT = "buildkit.dockerfile.v0"
@@ -38,8 +37,8 @@ class BuildRequest:
     text: bytes
     name: str
     contexts: Mapping[str, Context]
-    options: PlanOptions = field(default_factory=PlanOptions)
-    settings: Settings = field(default_factory=Settings)
+    options: PlanOptions
+    settings: Settings
     tags: tuple[str, ...] = ()
 
 
@@ -58,7 +57,7 @@ def build(
     request: BuildRequest,
     *,
     bases: StoreBases,
-    spawner: Spawner,
+    isolate: Isolate,
     fetch: Callable[..., object],
     progress: Progress | None = None,
 ) -> Built:
@@ -69,10 +68,9 @@ def build(
     for warning in planned.warnings:
         progress.emit(Notice("warning", warning))
     trees = {ContextInput(name): Tree.of_context(context) for name, context in request.contexts.items()}
-    with Solver(
-        store, planned, trees, spawner=spawner, settings=request.settings, progress=progress, fetch=fetch
-    ) as solver:
-        solved = solver.solve()
+    solved = Solver(
+        store, planned, trees, isolate=isolate, settings=request.settings, progress=progress, fetch=fetch
+    ).solve()
     image = assemble(planned, solved, request.settings.epoch)
     descriptor = image.write(store)
     for tag in request.tags:

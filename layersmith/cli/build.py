@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 from collections.abc import Callable
 from contextlib import ExitStack
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from layersmith.bases import StoreBases
     from layersmith.build import Built
+    from layersmith.linux.spawner import Spawner
+    from layersmith.linux.userns import Isolation
     from layersmith.progress import Progress
+    from layersmith.solve import Isolate
     from layersmith.store import Store
 
 BUILD_EXAMPLES = """\
@@ -86,29 +91,28 @@ def build_arguments(parser: argparse.ArgumentParser) -> None:
 
 def build(args: argparse.Namespace) -> int:
     """Build an image."""
-    from layersmith.linux.spawner import Spawner
-    from layersmith.linux.userns import enter
+    from layersmith.build import build as build_image
+    from layersmith.cli.request import build_request
+    from layersmith.cli.sources import fetch
+    from layersmith.store import Store
 
-    # First of all, and before there is any thread: see DESIGN "Running a step".
-    isolation = enter()
     with ExitStack() as stack:
-        spawner = stack.enter_context(Spawner.start())
+        isolate = _isolate(stack)
+        if os.geteuid() != 0:
+            # Before the store is opened: files of other ids in it can only be handled from inside the namespace.
+            isolate()
         _end_on_signals()
-        from layersmith.build import build as build_image
         from layersmith.cli.progress import PlainProgress, QuietProgress
-        from layersmith.cli.request import build_request
-        from layersmith.cli.sources import fetch
-        from layersmith.store import Store
 
         progress: Progress = QuietProgress() if args.quiet or args.progress == "quiet" else PlainProgress()
         outputs = _outputs(args)
         store = stack.enter_context(Store.open(_path(args.root)))
-        request, named = build_request(args, isolation, store)
+        request, named = build_request(args, store)
         built = build_image(
             store,
             request,
             bases=_bases(args, store, named, progress),
-            spawner=spawner,
+            isolate=isolate,
             fetch=fetch,
             progress=progress,
         )
@@ -116,6 +120,20 @@ def build(args: argparse.Namespace) -> int:
             output(store, built)
         _report(args, built)
     return 0
+
+
+def _isolate(stack: ExitStack) -> Isolate:
+    """What isolates this process, once, and forks its spawner, which lives as long as ``stack``."""
+
+    @cache
+    def isolate() -> tuple[Isolation, Spawner]:
+        from layersmith.linux.spawner import Spawner
+        from layersmith.linux.userns import enter
+
+        isolation = enter()
+        return isolation, stack.enter_context(Spawner.start())
+
+    return isolate
 
 
 def _end_on_signals() -> None:

@@ -14,7 +14,6 @@ from layersmith.errors import UsageError
 
 if TYPE_CHECKING:
     from layersmith.build import BuildRequest
-    from layersmith.linux.userns import Isolation
     from layersmith.plan import PlanOptions
     from layersmith.solve import Settings
     from layersmith.store import Store
@@ -22,9 +21,7 @@ if TYPE_CHECKING:
 BUILDFILES = ("Buildfile", "Dockerfile", "dockerfile", "Containerfile")
 
 
-def build_request(
-    args: argparse.Namespace, isolation: Isolation, store: Store
-) -> tuple[BuildRequest, dict[str, str]]:
+def build_request(args: argparse.Namespace, store: Store) -> tuple[BuildRequest, dict[str, str]]:
     """The request, and those ``--build-context`` that are images."""
     from layersmith.build import BuildRequest
     from layersmith.context import Context
@@ -49,9 +46,7 @@ def build_request(
             images[label.lower()] = value
         else:
             contexts[label.lower()] = Context.open(Path(value), label=f"context {label}")
-    request = BuildRequest(
-        text, name, contexts, _plan_options(args), _settings(args, isolation), tuple(args.tag)
-    )
+    request = BuildRequest(text, name, contexts, _plan_options(args), _settings(args), tuple(args.tag))
     return request, images
 
 
@@ -146,8 +141,8 @@ def parse_size(text: str) -> int:
     return int(match[1]) << ("bkmgt".index(match[2] or "b") * 10)
 
 
-def _settings(args: argparse.Namespace, isolation: Isolation) -> Settings:
-    from layersmith.execute.run import RunSettings
+def _settings(args: argparse.Namespace) -> Settings:
+    from layersmith.execute.settings import RunSettings
     from layersmith.layer.compress import parse_compression
     from layersmith.solve import Settings
 
@@ -162,8 +157,6 @@ def _settings(args: argparse.Namespace, isolation: Isolation) -> Settings:
             ssh=dict(_ssh(text) for text in args.ssh),
             hosts=tuple(_pair(re.sub("[:=]", "=", text, count=1), "--add-host") for text in args.add_host),
             dns=tuple(args.dns),
-            userxattr=isolation.userxattr,
-            no_new_privileges=isolation.rootless,
         ),
     )
 

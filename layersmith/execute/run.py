@@ -12,7 +12,7 @@ import shlex
 import time
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Protocol
 
@@ -21,12 +21,14 @@ from layersmith.errors import Cancelled, CommandError, StepError, UsageError
 from layersmith.execute.cachemounts import cache_directory
 from layersmith.execute.hidden import hiding_overlay
 from layersmith.execute.mask import Mask
+from layersmith.execute.settings import RunSettings
 from layersmith.execute.tree import Tree
 from layersmith.linux import hostfiles
 from layersmith.linux.mounts import Bind, File, Mount, OverlayAt, Tmpfs
 from layersmith.linux.overlay import Overlay
 from layersmith.linux.sandbox import DEFAULT_SHM_SIZE, Rlimit, Sandbox
 from layersmith.linux.spawner import Running, Spawner
+from layersmith.linux.userns import Isolation
 from layersmith.progress import Progress, StepOutput
 from layersmith.store import Pending, Store
 
@@ -43,33 +45,21 @@ class StopFlag(Protocol):
     def remove(self, token: int) -> None: ...
 
 
-@dataclass(frozen=True, slots=True)
-class RunSettings:
-    """What the build's command line gives to every RUN; none of it enters a cache key.
-
-    ``secrets`` maps an id to a function that reads it (bytes); ``ssh`` an id to an agent's socket on the host;
-    ``hosts`` are (name, address); ``network`` is what ``default`` means here: ``host``, ``none`` or a namespace's
-    path; ``cgroups`` are directories of control groups to run in.
-    """
-
-    secrets: Mapping[str, Callable[[], bytes]] = field(default_factory=dict)
-    ssh: Mapping[str, Path] = field(default_factory=dict)
-    hosts: tuple[tuple[str, str], ...] = ()
-    dns: tuple[str, ...] = ()
-    network: str = "host"
-    cgroups: tuple[str, ...] = ()
-    userxattr: bool = False
-    no_new_privileges: bool = False
-
-
 class Runner:
     """Runs the RUN steps of one build; safe to use from several threads."""
 
     def __init__(
-        self, store: Store, spawner: Spawner, settings: RunSettings, progress: Progress, stop: StopFlag
+        self,
+        store: Store,
+        spawner: Spawner,
+        isolation: Isolation,
+        settings: RunSettings,
+        progress: Progress,
+        stop: StopFlag,
     ) -> None:
         self.store = store
         self.spawner = spawner
+        self.isolation = isolation
         self.settings = settings
         self.progress = progress
         self.stop = stop
@@ -94,7 +84,7 @@ class Runner:
                 tuple(os.fspath(p) for p in lowers),
                 os.fspath(pending.path),
                 os.fspath(pending.work),
-                userxattr=self.settings.userxattr,
+                userxattr=self.isolation.userxattr,
             )
             sandbox = prepared.sandbox(root)
             status, tail = self._supervise(step, op, sandbox, Mask(prepared.secrets))
@@ -179,6 +169,7 @@ class _Prepared:
     ) -> None:
         self.runner = runner
         self.settings = runner.settings
+        self.userxattr = runner.isolation.userxattr
         self.op = op
         self.scratch = pending.work.parent
         self.trees = trees
@@ -201,7 +192,7 @@ class _Prepared:
             hostname=hostname,
             network=network,
             insecure=op.security == "insecure",
-            no_new_privileges=settings.no_new_privileges,
+            no_new_privileges=self.runner.isolation.rootless,
             resolv_conf=hostfiles.resolv_conf(settings.dns, private_network=network not in ("host", "none")),
             hosts=hostfiles.hosts(hostname, added),
             shm_size=op.shm_size or DEFAULT_SHM_SIZE,
@@ -234,14 +225,14 @@ class _Prepared:
         if mount.readonly and len(lowers) == 1:
             return Bind(lowers[0], mount.target, readonly=True, inside=mount.source)
         if mount.readonly:
-            return OverlayAt(Overlay(lowers, userxattr=self.settings.userxattr), mount.target, mount.source)
+            return OverlayAt(Overlay(lowers, userxattr=self.userxattr), mount.target, mount.source)
         for name in ("upper", "work"):
             (scratch / name).mkdir(parents=True)
         overlay = Overlay(
             lowers,
             os.fspath(scratch / "upper"),
             os.fspath(scratch / "work"),
-            userxattr=self.settings.userxattr,
+            userxattr=self.userxattr,
         )
         return OverlayAt(overlay, mount.target, mount.source)
 

@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from layersmith.solve.solver import Settings, Solved, Solver
+from layersmith.solve.solver import Isolate, Settings, Solved, Solver
 
-__all__ = ["Settings", "Solved", "Solver"]
+__all__ = ["Isolate", "Settings", "Solved", "Solver"]

@@ -12,6 +12,7 @@ from types import TracebackType
 
 from layersmith.layer.unpack import unpack
 from layersmith.linux.overlay import Overlay, overlay
+from layersmith.linux.userns import Isolation
 from layersmith.oci.digest import ChainID
 from layersmith.solve.results import StackedLayer
 from layersmith.store import Store
@@ -20,10 +21,10 @@ from layersmith.store import Store
 class Merged:
     """Makes lowerdirs and read-only views of stacks, each once."""
 
-    def __init__(self, store: Store, directory: Path, *, userxattr: bool = False) -> None:
+    def __init__(self, store: Store, directory: Path, isolation: Isolation) -> None:
         self.store = store
-        self.userxattr = userxattr
-        self.xattr_namespace = "user" if userxattr else "trusted"
+        self.userxattr = isolation.userxattr
+        self.xattr_namespace = "user" if isolation.userxattr else "trusted"
         self._directory = directory
         self._lock = threading.Lock()
         self._mounts = ExitStack()

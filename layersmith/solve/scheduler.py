@@ -6,7 +6,7 @@ Knows nothing of steps: a node is an index, needs are smaller indexes.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from typing import TypeVar
 
@@ -18,17 +18,22 @@ def run_dag(
     execute: Callable[[int, dict[int, T]], T],
     *,
     jobs: int,
+    done: Mapping[int, T] | None = None,
     keep_going: bool = False,
     on_failure: Callable[[], None] = lambda: None,
 ) -> dict[int, T]:
-    """Call ``execute(node, results)`` for every node, at most ``jobs`` at once, each as soon as its needs are done.
+    """Call ``execute(node, results)`` for every node that is not ``done``, at most ``jobs`` at once, each as soon as its needs are done.
 
     At the first failure nothing new starts and ``on_failure`` is called, to stop what runs; with ``keep_going`` all
     that does not need the failed node is still done. Then the first failure is raised.
     """
-    results: dict[int, T] = {}
+    results: dict[int, T] = dict(done or {})
     failures: list[BaseException] = []
-    waiting = {node: set(before) for node, before in enumerate(needs)}
+    waiting = {
+        node: {need for need in before if need not in results}
+        for node, before in enumerate(needs)
+        if node not in results
+    }
     with ThreadPoolExecutor(jobs, thread_name_prefix="step") as pool:
         running: dict[Future[T], int] = {}
 
@@ -40,8 +45,8 @@ def run_dag(
         try:
             start_ready()
             while running:
-                done, _ = wait(running, return_when=FIRST_COMPLETED)
-                for future in sorted(done, key=running.__getitem__):
+                ended, _ = wait(running, return_when=FIRST_COMPLETED)
+                for future in sorted(ended, key=running.__getitem__):
                     node = running.pop(future)
                     error = future.exception()
                     if error is None:

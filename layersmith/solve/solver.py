@@ -1,43 +1,50 @@
 """SOLVE: steps to layers. In: a `Plan`, the trees of its contexts, a store. Out: `Solved`, the final image's layers.
 
-`scheduler` says when a step is done, `step` how, `keys` what makes its key, `merged` where files can be looked at.
+First, in this one thread, what the cache knows; only if something is left, an `Executor` is made and the rest done side
+by side. `scheduler` says when a step is done, `step` what the cache has for it, `perform` how it is done, `keys` what
+makes its key.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from layersmith import ops
 from layersmith.errors import Cancelled, located
-from layersmith.execute.run import Runner, RunSettings
-from layersmith.execute.tree import Tree
-from layersmith.layer.compress import Compression
-from layersmith.linux.spawner import Spawner
-from layersmith.oci.descriptor import Layer
-from layersmith.plan import Plan, Step
-from layersmith.progress import Progress
 from layersmith.solve.keys import recipe
-from layersmith.solve.merged import Merged
 from layersmith.solve.results import StackedLayer, StepResult
 from layersmith.solve.scheduler import Stop, run_dag
-from layersmith.solve.step import StepRun
-from layersmith.store import Pending, Store
+from layersmith.solve.step import StepState
+
+if TYPE_CHECKING:
+    from layersmith.execute.settings import RunSettings
+    from layersmith.execute.tree import Tree
+    from layersmith.layer.compress import Compression
+    from layersmith.linux.spawner import Spawner
+    from layersmith.linux.userns import Isolation
+    from layersmith.oci.descriptor import Layer
+    from layersmith.plan import Plan, Step
+    from layersmith.progress import Progress
+    from layersmith.solve.executor import Executor
+    from layersmith.store import Store
+
+Isolate = Callable[[], "tuple[Isolation, Spawner]"]
+"""Isolates the process and forks its spawner; called in the main thread, before any other, and only if needed."""
 
 
 @dataclass(frozen=True, slots=True)
 class Settings:
     """How to solve; nothing here but ``epoch`` and ``compression`` changes the result."""
 
+    run: RunSettings
+    compression: Compression
     jobs: int = 8
     no_cache: bool = False
     keep_going: bool = False
     epoch: int | None = None
     """SOURCE_DATE_EPOCH: seconds; newer times in layers are lowered to it."""
-    compression: Compression = field(default_factory=Compression)
-    run: RunSettings = field(default_factory=RunSettings)
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +56,7 @@ class Solved:
 
 
 class Solver:
-    """Solves one plan. Use once, as a context manager; mounts and temporary files end with it."""
+    """Solves one plan, once."""
 
     def __init__(
         self,
@@ -57,7 +64,7 @@ class Solver:
         plan: Plan,
         contexts: Mapping[ops.ContextInput, Tree],
         *,
-        spawner: Spawner,
+        isolate: Isolate,
         settings: Settings,
         progress: Progress,
         fetch: Callable[..., object],
@@ -65,66 +72,71 @@ class Solver:
         self.store = store
         self.plan = plan
         self.contexts = contexts
+        self.isolate = isolate
         self.settings = settings
         self.progress = progress
         self.fetch = fetch
         self.stop = Stop()
         self.scratch = store.temporary("solve")
-        self.runner = Runner(store, spawner, settings.run, progress, self.stop)
-        self._exit = ExitStack()
-        self._discard: list[Pending] = []
-
-    def __enter__(self) -> Solver:
-        self.merged = self._exit.enter_context(
-            Merged(self.store, self.scratch / "merged", userxattr=self.settings.run.userxattr)
-        )
-        # Packs are queued in the order of the steps, and each waits only for those before it: two workers suffice
-        # to keep both reading and compressing busy, and they can't wait for each other.
-        self.packer = ThreadPoolExecutor(2, thread_name_prefix="pack")
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.packer.shutdown(wait=True, cancel_futures=self.stop.urgent)
-        for pending in self._discard:
-            self.store.snapshots.discard(pending)
-        self._exit.close()
 
     def solve(self) -> Solved:
         """Do all steps. Raises the first failure, with its place, once everything that ran has stopped."""
-        try:
-            results = run_dag(
-                [step.needs for step in self.plan.steps],
-                self._step,
-                jobs=self.settings.jobs,
-                keep_going=self.settings.keep_going,
-                on_failure=self.stop.set,
-            )
-            layers, created = {}, {}
-            for index, step in enumerate(self.plan.steps):
-                if step.parent is not None:
-                    result = results[index]
-                    layers[index] = result.stack[-1].packed.result()
-                    created[index] = result.created[-1]
-        except (KeyboardInterrupt, Cancelled):
-            self.stop.set(urgent=True)
-            raise
-        return Solved(layers, created)
+        results = self._known()
+        if len(results) == len(self.plan.steps):
+            return self._solved(results)
+        with self._executor() as executor:
+            try:
+                results = run_dag(
+                    [step.needs for step in self.plan.steps],
+                    lambda index, done: self._step(index, done, executor),
+                    done=results,
+                    jobs=self.settings.jobs,
+                    keep_going=self.settings.keep_going,
+                    on_failure=self.stop.set,
+                )
+                return self._solved(results)
+            except (KeyboardInterrupt, Cancelled):
+                self.stop.set(urgent=True)
+                raise
 
-    def _step(self, index: int, results: dict[int, StepResult]) -> StepResult:
+    def _known(self) -> dict[int, StepResult]:
+        """The results of the steps that the cache has, as far as that can be told without doing anything."""
+        results: dict[int, StepResult] = {}
+        for index, step in enumerate(self.plan.steps):
+            if isinstance(step.op, ops.SourceOp):
+                stack = tuple(StackedLayer.of(layer) for layer in self.plan.images[index].layers)
+                results[index] = StepResult(stack, recipe(step.op, "", (), None), (0.0,) * len(stack))
+            elif all(need in results for need in step.needs):
+                with located(step.span):
+                    found = StepState(self, index, results).cached()
+                if found is not None:
+                    results[index] = found
+        return results
+
+    def _executor(self) -> Executor:
+        from layersmith.solve.executor import Executor
+
+        isolation, spawner = self.isolate()
+        return Executor(
+            self.store, spawner, isolation, self.settings.run, self.progress, self.stop, self.scratch
+        )
+
+    def _step(self, index: int, results: dict[int, StepResult], executor: Executor) -> StepResult:
+        from layersmith.solve.perform import perform
+
         if self.stop:
             raise Cancelled("the build was stopped")
-        step = self.plan.steps[index]
-        if isinstance(step.op, ops.SourceOp):
-            layers = self.plan.images[index].layers
-            stack = tuple(StackedLayer.of(layer) for layer in layers)
-            return StepResult(stack, recipe(step.op, "", (), None), (0.0,) * len(stack))
-        with located(step.span):
-            return StepRun(self, index, step, results).result()
+        with located(self.plan.steps[index].span):
+            return perform(StepState(self, index, results, executor.merged), executor)
+
+    def _solved(self, results: Mapping[int, StepResult]) -> Solved:
+        """Waits until every layer is packed."""
+        made = [index for index, step in enumerate(self.plan.steps) if step.parent is not None]
+        return Solved(
+            {index: results[index].stack[-1].packed.result() for index in made},
+            {index: results[index].created[-1] for index in made},
+        )
 
     def no_cache(self, step: Step) -> bool:
         """Whether ``step`` is to run whatever the cache has."""
         return self.settings.no_cache or step.no_cache
-
-    def discard_later(self, pending: Pending) -> None:
-        """Remove an upper directory once no step can be standing on it any more: at the end."""
-        self._discard.append(pending)

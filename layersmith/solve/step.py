@@ -1,84 +1,56 @@
-"""SOLVE: one step. In: the step and the results it needs. Out: its `StepResult`, from the cache or executed.
+"""SOLVE: what the cache knows of a step. In: the step and the results it needs. Out: its `StepResult`, or None.
 
-key -> hit, or execute -> diff -> layer -> commit -> record; the last three happen in the packer while the next
-steps run.
+Imports little: a build that is all cached gets no further than this module.
 """
 
 from __future__ import annotations
 
 import time
-from concurrent.futures import Future
-from contextlib import ExitStack
 from functools import cached_property
 from typing import TYPE_CHECKING
 
 from layersmith import ops
-from layersmith.errors import Cancelled, CommandError, located
-from layersmith.execute.copy import (
-    CopyInputs,
-    Remote,
-    copy_inputs,
-    copy_items,
-    destination_facts,
-    fetch_remote,
-)
-from layersmith.execute.mkdir import mkdir_items
-from layersmith.execute.tree import Tree
-from layersmith.layer.changes import changes
-from layersmith.layer.pack import pack
-from layersmith.layer.view import View
-from layersmith.oci.descriptor import Layer
-from layersmith.progress import LayerPacked, Notice, StepFinished, StepStarted
+from layersmith.progress import Notice, StepFinished
 from layersmith.solve.keys import KeyParts, recipe
 from layersmith.solve.results import StackedLayer, StepResult
-from layersmith.store.cache import Record
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Mapping
 
-    from layersmith.layer.entry import Item
+    from layersmith.execute.copy import CopyInputs, Remote
+    from layersmith.execute.tree import Tree
+    from layersmith.layer.view import View
     from layersmith.plan import Step
+    from layersmith.solve.merged import Merged
     from layersmith.solve.solver import Solver
-    from layersmith.store.snapshots import Pending
+    from layersmith.store.cache import Record
 
 
-class StepRun:
-    """A step being solved, in a worker thread of its own."""
+class StepState:
+    """A step with the results below it, and the keys that follow from them; each part is made when first asked for.
 
-    def __init__(self, solver: Solver, index: int, step: Step, results: Mapping[int, StepResult]) -> None:
+    Without ``merged`` only what needs no mount can be known: the content of other steps' files can't.
+    """
+
+    def __init__(
+        self,
+        solver: Solver,
+        index: int,
+        results: Mapping[int, StepResult],
+        merged: Merged | None = None,
+    ) -> None:
+        step: Step = solver.plan.steps[index]
         assert step.parent is not None, "a SourceOp has nothing to run"
         self.solver = solver
         self.store = solver.store
+        self.merged = merged
         self.index = index
         self.step = step
         self.op = step.op
         self.parent = results[step.parent]
         self.inputs = {ops.StepInput(n): results[n] for n in step.inputs}
         self.epoch = solver.settings.epoch
-        self.claim = ExitStack()
         self.started = time.monotonic()
-
-    def result(self) -> StepResult:
-        """The step's files; raises what went wrong, without a place."""
-        fixed = () if self.inputs else tuple(digest for _, digest in self.content)
-        below = tuple(result.recipe for result in self.inputs.values())
-        self.recipe = recipe(self.op, self.parent.recipe, (*below, *fixed), self.epoch)
-        try:
-            record = None
-            if not self.solver.no_cache(self.step):
-                # Whoever holds this lock is doing the same work: wait, and take the result.
-                self.claim.enter_context(self.store.lock(f"step-{self.recipe.rpartition(':')[2]}"))
-                record = self.lookup()
-            if record is not None:
-                self.claim.close()
-                return self.hit(record)
-            self.solver.progress.emit(StepStarted(self.index, self.step.name))
-            return self.execute()
-        except BaseException as error:
-            self.claim.close()
-            if not isinstance(error, Cancelled):
-                self.finished("failed")
-            raise
 
     def finished(self, how: str) -> None:
         seconds = time.monotonic() - self.started
@@ -87,25 +59,45 @@ class StepRun:
     def warn(self, text: str) -> None:
         self.solver.progress.emit(Notice("warning", f"{self.step.span}: {text}"))
 
-    # Keys
-
-    def lookup(self) -> Record | None:
-        """The record of an earlier run with the same key, if its layer is still there."""
-        if self.store.cache.nearest(ops.digest(self.op)) is None:
+    def cached(self) -> StepResult | None:
+        """The result of an earlier run with the same key, if its layer is still there."""
+        if self.solver.no_cache(self.step) or self.store.cache.nearest(ops.digest(self.op)) is None:
             # Nothing to be had; asking for a key would wait for the parent's layer to be packed.
             return None
+        record = self._lookup()
+        if record is None or record.layer is None:
+            return None
+        self.finished("cached")
+        return self.on_top(StackedLayer.of(record.layer), record.created)
+
+    def _lookup(self) -> Record | None:
         record = self.store.cache.get(self.exact_key.key())
-        if record is None and self.inputs:
+        if record is None and self.inputs and self.merged is not None:
             # The files came about in another way: their content decides.
             record = self.store.cache.get(self.content_key.key())
             if record is not None:
                 self.store.cache.put(self.exact_key.key(), record)
         return record
 
+    def on_top(self, stacked: StackedLayer, created: float) -> StepResult:
+        """The parent's files with one more layer."""
+        return StepResult((*self.parent.stack, stacked), self.recipe, (*self.parent.created, created))
+
+    # Keys
+
+    @cached_property
+    def recipe(self) -> str:
+        """See `keys.recipe`."""
+        fixed = () if self.inputs else tuple(digest for _, digest in self.content)
+        below = tuple(result.recipe for result in self.inputs.values())
+        return recipe(self.op, self.parent.recipe, (*below, *fixed), self.epoch)
+
     @cached_property
     def below(self) -> str:
         """What the step stands on, for its key."""
         if isinstance(self.op, ops.CopyOp) and self.op.link:
+            from layersmith.execute.copy import destination_facts
+
             with self.view() as view:
                 return repr(destination_facts(self.op, view))
         return self.parent.chain()
@@ -141,7 +133,16 @@ class StepRun:
         return ()
 
     def digested(self, op: ops.CopyOp, remote: Remote | None = None) -> CopyInputs:
+        from layersmith.execute.copy import copy_inputs
+
         return copy_inputs(op, self.trees, remote or {}, stats=self.store.statcache)
+
+    @property
+    def content_known(self) -> bool:
+        """Whether the inputs' files were digested, or can be without unpacking anything."""
+        return "content" in self.__dict__ or "trees" in self.__dict__
+
+    # Files
 
     @cached_property
     def remote(self) -> Remote:
@@ -149,6 +150,8 @@ class StepRun:
         assert isinstance(self.op, ops.CopyOp)
         if not any(isinstance(s, ops.HttpSource | ops.GitSource) for s in self.op.sources):
             return {}
+        from layersmith.execute.copy import fetch_remote
+
         scratch = self.solver.scratch / f"remote-{self.index}"
         scratch.mkdir()
         return fetch_remote(
@@ -162,113 +165,18 @@ class StepRun:
     @cached_property
     def trees(self) -> dict[ops.Input, Tree]:
         """The files of every input, as directories."""
+        from layersmith.execute.tree import Tree
+
         trees: dict[ops.Input, Tree] = dict(self.solver.contexts.items())
         for given, result in self.inputs.items():
             stage = self.solver.plan.steps[given.step]
             label = f"stage {stage.stage}" if stage.stage else stage.name.removeprefix("FROM ")
-            trees[given] = Tree(self.solver.merged.view(result.stack, result.chain()), label)
+            assert self.merged is not None
+            trees[given] = Tree(self.merged.view(result.stack, result.chain()), label)
         return trees
 
     def view(self) -> View:
+        """The files below, by their layers' indexes."""
+        from layersmith.layer.view import View
+
         return View(self.store, self.parent.layers())
-
-    # Doing it
-
-    def hit(self, record: Record) -> StepResult:
-        self.finished("cached")
-        assert record.layer is not None, "every step but FROM makes a layer"
-        return self.on_top(StackedLayer.of(record.layer), record.created)
-
-    def on_top(self, stacked: StackedLayer, created: float) -> StepResult:
-        return StepResult((*self.parent.stack, stacked), self.recipe, (*self.parent.created, created))
-
-    def execute(self) -> StepResult:
-        now = time.time() if self.epoch is None else float(self.epoch)
-        if isinstance(self.op, ops.ExecOp):
-            pending = self.command(self.op)
-            self.finished("ran")
-            packed: Future[Layer] = self.solver.packer.submit(self.pack_upper, pending, now)
-            return self.on_top(StackedLayer(packed, pending.path), now)
-        with self.view() as view:
-            layer = self.pack(self.items(view, int(now)))
-        self.record(layer, now)
-        self.finished("ran")
-        return self.on_top(StackedLayer.of(layer), now)
-
-    def items(self, view: View, now: int) -> Iterator[Item]:
-        match self.op:
-            case ops.CopyOp():
-                return copy_items(self.op, self.trees, self.remote, view, now=now, warn=self.warn)
-            case ops.MkdirOp():
-                return mkdir_items(self.op, view, now=now)
-            case _:
-                raise AssertionError(f"{self.op} makes no items")
-
-    def command(self, op: ops.ExecOp) -> Pending:
-        """Run the step's command, again where ``--retry`` allows; the upper directory that it left."""
-        lowers = self.solver.merged.lowerdirs(self.parent.stack)
-        for attempt in range(op.retry + 1):
-            pending = self.store.snapshots.create()
-            try:
-                self.solver.runner.run(self.index, op, lowers, pending, self.trees)
-            except CommandError as error:
-                self.store.snapshots.discard(pending)
-                if attempt == op.retry or self.solver.stop:
-                    raise
-                self.warn(f"{error.message}; trying again ({attempt + 1} of {op.retry})")
-            except BaseException:
-                self.store.snapshots.discard(pending)
-                raise
-            else:
-                return pending
-        raise AssertionError("a loop over at least one attempt returns or raises")
-
-    # Layer, commit, record
-
-    def pack_upper(self, pending: Pending, now: float) -> Layer:
-        """In a packer thread: diff -> layer -> commit -> record."""
-        try:
-            with located(self.step.span), self.view() as lower:
-                namespace = self.solver.merged.xattr_namespace
-                layer = self.pack(changes(pending.path, lower=lower, xattr_namespace=namespace))
-            if self.store.snapshots.commit(pending, layer.diff_id) != pending.path:
-                self.solver.discard_later(pending)
-            self.record(layer, now)
-            return layer
-        except BaseException:
-            self.solver.discard_later(pending)
-            self.claim.close()
-            raise
-
-    def pack(self, items: Iterable[Item]) -> Layer:
-        started = time.monotonic()
-        settings = self.solver.settings
-        packed = pack(
-            self.store, self.while_wanted(items), compression=settings.compression, epoch=self.epoch
-        )
-        layer = packed.layer
-        seconds = time.monotonic() - started
-        self.solver.progress.emit(
-            LayerPacked(self.index, layer.descriptor.digest, layer.descriptor.size, seconds)
-        )
-        return layer
-
-    def while_wanted(self, items: Iterable[Item]) -> Iterator[Item]:
-        for item in items:
-            if self.solver.stop.urgent:
-                raise Cancelled("the build was stopped")
-            yield item
-
-    def record(self, layer: Layer, now: float) -> None:
-        """Note what the work came to, then let those who wait for the same work go on."""
-        for parts in {self.exact_key, self.content_key} if self.content_known else {self.exact_key}:
-            self.store.cache.put(
-                parts.key(),
-                Record(layer, parts.describe(), step=ops.digest(self.op), created=now),
-            )
-        self.claim.close()
-
-    @property
-    def content_known(self) -> bool:
-        """Whether the inputs' files were digested, or can be without unpacking anything."""
-        return "content" in self.__dict__ or "trees" in self.__dict__

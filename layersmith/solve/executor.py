@@ -1,0 +1,59 @@
+"""SOLVE: what executing steps needs and a build that is all cached does not. In: an isolated process. Out: `Executor`.
+
+Made once, in the main thread and before any other: the spawner must be forked from a process without threads.
+"""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from layersmith.execute.run import Runner
+from layersmith.execute.settings import RunSettings
+from layersmith.linux.spawner import Spawner
+from layersmith.linux.userns import Isolation
+from layersmith.progress import Progress
+from layersmith.solve.merged import Merged
+from layersmith.solve.scheduler import Stop
+from layersmith.store import Pending, Store
+
+
+class Executor:
+    """The runner, the views of steps' files, and the packer's threads; a context manager."""
+
+    def __init__(
+        self,
+        store: Store,
+        spawner: Spawner,
+        isolation: Isolation,
+        settings: RunSettings,
+        progress: Progress,
+        stop: Stop,
+        scratch: Path,
+    ) -> None:
+        self.stop = stop
+        self._store = store
+        self._discard: list[Pending] = []
+        self.merged = Merged(store, scratch / "merged", isolation)
+        self.runner = Runner(store, spawner, isolation, settings, progress, stop)
+        # Packs are queued in the order of the steps, and each waits only for those before it: two workers suffice
+        # to keep both reading and compressing busy, and they can't wait for each other.
+        self.packer = ThreadPoolExecutor(2, thread_name_prefix="pack")
+
+    def discard_later(self, pending: Pending) -> None:
+        """Remove an upper directory once no step can be standing on it any more: at the end."""
+        self._discard.append(pending)
+
+    def __enter__(self) -> Self:
+        self.merged.__enter__()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.packer.shutdown(wait=True, cancel_futures=self.stop.urgent)
+        for pending in self._discard:
+            self._store.snapshots.discard(pending)
+        self.merged.__exit__(kind, error, trace)
