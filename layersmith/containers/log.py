@@ -103,27 +103,33 @@ def _lines(fd: int, follow: Callable[[], bool] | None) -> Iterator[bytes]:
 
 
 def _tail_offset(fd: int, count: int) -> int:
-    """Where the last ``count`` whole lines of output begin, found from the end."""
-    position = os.fstat(fd).st_size
-    if count <= 0:
-        return position
-    tail = b""
+    """Where the last ``count`` lines of output begin; a last one that has no end yet counts."""
+    start = os.fstat(fd).st_size
+    found = 0
+    for offset, line in _backwards(fd, start):
+        if _is_whole(line) or found == 0:
+            if found == count:
+                return start
+            found += 1
+        start = offset
+    return 0 if found else start
+
+
+def _backwards(fd: int, position: int) -> Iterator[tuple[int, bytes]]:
+    """The lines before ``position`` with their offsets, the last one first."""
+    rest = b""
     while position > 0:
         step = min(_BLOCK, position)
         position -= step
-        tail = os.pread(fd, step, position) + tail
-        first = tail.find(b"\n") + 1 if position else 0
-        offsets, offset = [], first
-        for line in tail[first:].split(b"\n"):
+        data = os.pread(fd, step, position) + rest
+        rest, *lines = data.split(b"\n")
+        end = position + len(data)
+        for line in reversed(lines):
             if line:
-                offsets.append((offset, _is_whole(line)))
-            offset += len(line) + 1
-        ends = [index for index, (_, whole) in enumerate(offsets) if whole]
-        # The last line of output may have no end yet; it counts as one.
-        wanted = count - (1 if offsets and not offsets[-1][1] else 0)
-        if len(ends) > wanted:
-            return offsets[ends[-wanted - 1] + 1][0] if wanted else offsets[ends[-1] + 1][0]
-    return 0
+                yield end - len(line), line
+            end -= len(line) + 1
+    if rest:
+        yield 0, rest
 
 
 def _is_whole(line: bytes) -> bool:
