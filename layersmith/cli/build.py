@@ -170,6 +170,8 @@ def _bases(args: argparse.Namespace, store: Store, named: dict[str, str], progre
 
 
 def _outputs(args: argparse.Namespace) -> list[Callable[[Store, Built], None]]:
+    if not args.output:
+        return []
     from layersmith.transport import parse_output, save
 
     def saver(text: str) -> Callable[[Store, Built], None]:
