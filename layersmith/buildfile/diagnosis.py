@@ -6,33 +6,8 @@ import re
 
 from layersmith.buildfile.lines import LogicalLine
 from layersmith.buildfile.suggest import did_you_mean, shown
-from layersmith.buildfile.syntax import Syntax
+from layersmith.buildfile.syntax import USAGE, Syntax
 from layersmith.errors import BuildfileSyntaxError
-
-USAGE = {
-    "add": "ADD [--chown=…] [--chmod=…] [--link] [--exclude=…] [--checksum=…] [--keep-git-dir] [--unpack] source… destination",
-    "arg": "ARG name[=default]…",
-    "cmd": 'CMD ["program", "argument"…] or CMD command line',
-    "copy": "COPY [--from=…] [--chown=…] [--chmod=…] [--link] [--parents] [--exclude=…] source… destination",
-    "entrypoint": 'ENTRYPOINT ["program", "argument"…] or ENTRYPOINT command line',
-    "env": "ENV name=value…",
-    "expose": "EXPOSE port[/protocol]…",
-    "from": "FROM [--platform=…] image [AS name]",
-    "healthcheck": "HEALTHCHECK [--interval=…] [--timeout=…] [--start-period=…] [--start-interval=…] [--retries=…] CMD command,"
-    " or HEALTHCHECK NONE",
-    "include": "INCLUDE path",
-    "label": "LABEL key=value…",
-    "maintainer": "MAINTAINER name",
-    "onbuild": "ONBUILD instruction",
-    "run": 'RUN [--mount=…] [--network=…] [--security=…] command line or ["program", "argument"…]',
-    "shell": 'SHELL ["program", "argument"…]',
-    "stopsignal": "STOPSIGNAL signal",
-    "unset": "UNSET ENV|LABEL|EXPOSE|VOLUME name…",
-    "user": "USER user[:group]",
-    "volume": 'VOLUME path… or VOLUME ["path"…]',
-    "workdir": "WORKDIR path",
-}
-"""Instructions and their forms, for hints."""
 
 NOT_TRIGGERS = ("FROM", "MAINTAINER", "ONBUILD", "INCLUDE")
 
@@ -75,6 +50,12 @@ def _first_words(text: str) -> list[re.Match[str]]:
         found.append(match)
         position = match.end()
     return found
+
+
+def _second_word(text: str) -> int:
+    """Offset of the word behind the instruction's name, the text's length if there is none."""
+    words = _first_words(text)
+    return words[1].start() if len(words) > 1 else len(text)
 
 
 def _word_start(text: str, position: int) -> int:
@@ -125,12 +106,20 @@ def _form_error(line: LogicalLine, rule: str, at: int) -> BuildfileSyntaxError:
         message = f"{name} requires at least two arguments, sources and a destination"
     elif rule in ("env", "label") and word.startswith("="):
         message = f"{name} names can not be blank"
+    elif rule in ("env", "label") and word and at == _second_word(line.text):
+        message = (
+            f"{name} must have two arguments"
+            if "=" not in word
+            else f"{name} cannot begin with {shown(word)}"
+        )
+    elif rule in ("env", "label") and not word and len(_first_words(line.text)) > 1:
+        message = f"{name} must have two arguments"
     elif rule in ("env", "label") and word:
         message = f"can't find = in {shown(word)}: it must be of the form name=value"
-    elif rule in ("env", "label") and len(_first_words(line.text)) > 1:
-        message = f"{name} must have two arguments"
     elif rule == "shell":
         message = "SHELL requires its arguments as a JSON array of strings"
+    elif rule == "healthcheck" and word and at > _second_word(line.text):
+        message = "HEALTHCHECK NONE takes no arguments"
     elif rule == "healthcheck" and word:
         message = f"unknown type {shown(word)} in HEALTHCHECK"
     elif rule == "healthcheck" and len(_first_words(line.text)) > 1:
@@ -138,6 +127,8 @@ def _form_error(line: LogicalLine, rule: str, at: int) -> BuildfileSyntaxError:
     elif rule == "unset" and word:
         message = f"UNSET does not know {shown(word)}"
         hint = did_you_mean(word, ("ENV", "LABEL", "EXPOSE", "VOLUME")) or hint
+    elif rule == "unset":
+        message = "UNSET requires a kind and at least one name"
     elif rule in ("user", "workdir", "stopsignal", "maintainer", "include"):
         message = f"{name} requires exactly one argument"
     elif word:

@@ -67,7 +67,7 @@ class Lines:
     def __init__(self, source: Source, escape: str) -> None:
         self.source = source
         self.escape = escape
-        self.physical = source.text.split("\n")
+        self.physical = source.text.removesuffix("\n").split("\n")
         self.next = 0
         """Index of the first physical line not yet read."""
         self.trailing: tuple[Comment, ...] = ()

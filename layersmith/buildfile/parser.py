@@ -43,7 +43,7 @@ def parse(text: str | bytes, name: str = "Buildfile", *, fragment: bool = False)
     file = take_apart(source)
     if not file.items and not fragment:
         raise BuildfileSyntaxError(
-            "file with no instructions", hint="a Buildfile begins with FROM", span=_whole(source)
+            "file with no instructions", hint="a Buildfile begins with FROM", span=_first_line(source)
         )
     return Buildfile(source, file.directives, tuple(item.instruction for item in file.items))
 
@@ -107,7 +107,7 @@ def parse_onbuild(text: str, name: str = "ONBUILD") -> Instruction:
     found = [_item(line, reader).instruction for line in reader]
     if len(found) != 1:
         raise BuildfileSyntaxError(
-            f"an ONBUILD trigger must be one instruction, not {len(found)}", span=_whole(source)
+            f"an ONBUILD trigger must be one instruction, not {len(found)}", span=_first_line(source)
         )
     builders.check_trigger(found[0])
     return found[0]
@@ -140,7 +140,7 @@ def stages(buildfile: Buildfile) -> tuple[tuple[Arg, ...], tuple[Stage, ...]]:
         raise BuildfileSyntaxError(
             "no build stage: there is no FROM",
             hint="begin with FROM image or FROM scratch",
-            span=_whole(buildfile.source),
+            span=_first_line(buildfile.source),
         )
     return tuple(globals_), tuple(Stage(first.name, first, tuple(rest)) for first, rest in found)
 
@@ -278,9 +278,8 @@ def _too_much(line: LogicalLine) -> BuildfileSyntaxError:
     )
 
 
-def _whole(source: Source) -> Span:
-    lines = source.text.split("\n")
-    return Span(source, 1, 1, len(lines), len(lines[-1]) + 1)
+def _first_line(source: Source) -> Span:
+    return Span(source, 1, 1, 1, len(source.line(1)) + 1)
 
 
 if __name__ == "__main__":

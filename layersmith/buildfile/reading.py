@@ -9,7 +9,7 @@ from typing import Any
 from layersmith.buildfile.instructions import Command, Heredoc
 from layersmith.buildfile.lines import LogicalLine, heredoc_of
 from layersmith.buildfile.suggest import did_you_mean, shown
-from layersmith.buildfile.syntax import Form, Word
+from layersmith.buildfile.syntax import USAGE, Form, Word
 from layersmith.buildfile.values import MILLISECOND, parse_duration
 from layersmith.errors import BuildfileSyntaxError
 from layersmith.source import Span
@@ -149,14 +149,16 @@ class Reading:
 
     def sources_and_dest(self) -> tuple[tuple[str, ...], str, tuple[Heredoc, ...]]:
         name = self.form.rule.upper()
+        too_few = f"{name} requires at least two arguments, sources and a destination"
+        usage = f"write {USAGE[self.form.rule]}"
         found = self.json()
         if found is not None:
             if len(found) < 2:
-                raise self.error(f"{name} requires at least two arguments, sources and a destination")
+                raise self.error(too_few, hint=usage)
             return found[:-1], found[-1], ()
         *sources, dest = self.form.words
         if not sources:
-            raise self.error(f"{name} requires at least two arguments, sources and a destination", dest)
+            raise self.error(too_few, dest, hint=usage)
         if dest.kind == "HEREDOC":
             raise self.error(f"{name} cannot accept a heredoc as a destination", dest)
         opened = [word for word in sources if word.kind == "HEREDOC"]

@@ -10,6 +10,9 @@ def nearest(name: str, known: Iterable[str]) -> str | None:
     import difflib  # 2 ms, and only needed for an error
 
     by_folded = {candidate.casefold(): candidate for candidate in known}
+    for folded, candidate in by_folded.items():
+        if is_slip(name.casefold(), folded):
+            return candidate
     close = difflib.get_close_matches(name.casefold()[:100], by_folded, n=1, cutoff=0.7)
     return by_folded[close[0]] if close else None
 
@@ -27,7 +30,7 @@ def shown(text: str) -> str:
 
 def is_slip(name: str, meant: str) -> bool:
     """Is ``name`` all but ``meant``: one character more, less or other, or two changed over?"""
-    if len(meant) < 4 or abs(len(name) - len(meant)) > 1:
+    if len(meant) < 3 or abs(len(name) - len(meant)) > 1:
         return False
     start = 0
     while start < min(len(name), len(meant)) and name[start] == meant[start]:

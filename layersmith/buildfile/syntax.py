@@ -35,3 +35,29 @@ class Syntax:
     they need a value."""
 
     flags: Mapping[str, Mapping[str, bool]]
+
+
+USAGE = {
+    "add": "ADD [--chown=…] [--chmod=…] [--link] [--exclude=…] [--checksum=…] [--keep-git-dir] [--unpack] source… destination",
+    "arg": "ARG name[=default]…",
+    "cmd": 'CMD ["program", "argument"…] or CMD command line',
+    "copy": "COPY [--from=…] [--chown=…] [--chmod=…] [--link] [--parents] [--exclude=…] source… destination",
+    "entrypoint": 'ENTRYPOINT ["program", "argument"…] or ENTRYPOINT command line',
+    "env": "ENV name=value…",
+    "expose": "EXPOSE port[/protocol]…",
+    "from": "FROM [--platform=…] image [AS name]",
+    "healthcheck": "HEALTHCHECK [--interval=…] [--timeout=…] [--start-period=…] [--start-interval=…] [--retries=…] CMD command,"
+    " or HEALTHCHECK NONE",
+    "include": "INCLUDE path",
+    "label": "LABEL key=value…",
+    "maintainer": "MAINTAINER name",
+    "onbuild": "ONBUILD instruction",
+    "run": 'RUN [--mount=…] [--network=…] [--security=…] command line or ["program", "argument"…]',
+    "shell": 'SHELL ["program", "argument"…]',
+    "stopsignal": "STOPSIGNAL signal",
+    "unset": "UNSET ENV|LABEL|EXPOSE|VOLUME name…",
+    "user": "USER user[:group]",
+    "volume": 'VOLUME path… or VOLUME ["path"…]',
+    "workdir": "WORKDIR path",
+}
+"""Instructions and their forms, for hints."""
