@@ -6,6 +6,7 @@ import hashlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 from layersmith.errors import DigestMismatchError, StoreError
@@ -14,7 +15,7 @@ from layersmith.layer.entry import DIR
 from layersmith.layer.index import LayerIndex, index_path, index_writer, open_index
 from layersmith.layer.pipeline import Feed
 from layersmith.layer.place import Placement
-from layersmith.layer.tar.reader import TarReader
+from layersmith.layer.tar.reader import Body, TarReader, pieces
 from layersmith.layer.tar.writer import PIECE
 from layersmith.oci.descriptor import Layer
 
@@ -82,6 +83,17 @@ def read_at(store: Store, layer: Layer, offset: int, size: int) -> Iterator[byte
             at += count
 
 
+def read_sparse(store: Store, layer: Layer, offset: int) -> Iterator[bytes]:
+    """The content of the sparse file whose parts begin at ``offset`` in the layer's tar; as `read_at`."""
+    with store.blobs.open(layer.descriptor) as blob:
+        reader = TarReader(pieces(decompress(blob)))
+        for entry in reader:
+            if reader.offset == offset and reader.sparse is not None:
+                body = Body(reader, entry)
+                yield from iter(partial(body.read, PIECE), b"")
+                return
+
+
 def layer_index(store: Store, layer: Layer, below: Sequence[Layer]) -> tuple[str, LayerIndex]:
     """The layer's key on ``below`` (lowest first; see `variant_key`) and its file index there, made if missing.
 
@@ -127,7 +139,7 @@ def _scan(store: Store, layer: Layer, key: str, below: View | None) -> LayerInde
                     if placed is not None:
                         for directory in placed[1]:
                             writer.add(directory)
-                        writer.add(placed[0], tar.offset)
+                        writer.add(placed[0], tar.offset, sparse=tar.sparse is not None)
             writer.finish(index_path(store, key), placement)
         finally:
             writer.abort()

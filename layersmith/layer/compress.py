@@ -33,6 +33,10 @@ _MAGICS = (
 )
 
 
+_TAR_MAGIC = b"ustar"
+_TAR_MAGIC_END = 257 + 5
+
+
 class Compressor(Protocol):
     """Takes the tar's bytes in pieces, gives compressed bytes back (perhaps none yet)."""
 
@@ -164,12 +168,14 @@ def decompress(source: IO[bytes] | Readable) -> Decompressed:
     Several members or frames in a row are one stream. ``source`` need not seek; it stays the caller's to close.
     """
     head = b""
-    while len(head) < 6 and (more := source.read(6 - len(head))):
+    while len(head) < _TAR_MAGIC_END and (more := source.read(_TAR_MAGIC_END - len(head))):
         head += more
     whole = _Prepended(head, source)
     algorithm = next((name for magic, name in _MAGICS if head.startswith(magic)), "none")
     if len(head) >= 4 and int.from_bytes(head[:4], "little") in SKIPPABLE:
         algorithm = "zstd"
+    if head.endswith(_TAR_MAGIC):
+        algorithm = "none"  # a tar whose first file has a name like a magic number
     return Decompressed(cast("IO[bytes]", _OPENERS[algorithm](whole)), algorithm)
 
 

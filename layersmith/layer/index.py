@@ -19,8 +19,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from layersmith.errors import HostileInputError, StoreError
-from layersmith.layer.entry import CHR, DIR, LNK, OPAQUE_WHITEOUT, REG, WHITEOUT_PREFIX, Entry
-from layersmith.layer.place import shown
+from layersmith.layer.entry import CHR, DIR, LNK, OPAQUE_WHITEOUT, REG, SYM, WHITEOUT_PREFIX, Entry
+from layersmith.layer.place import BOTH, shown
 
 if TYPE_CHECKING:
     from layersmith.layer.place import Placement
@@ -37,7 +37,7 @@ MAGIC = b"lsindex1"
 _HEADER = struct.Struct("<8s36sIQQQ")  # magic, boot, checksum of what follows, count, offsets at, lists at
 _RECORD = struct.Struct("<cBHIIqQQIIHHI")  # kind .. minor, lengths of key, link, xattrs
 _KEY_LENGTH_AT = struct.calcsize("<cBHIIqQQII")
-_SMALL = 1 << 18
+_SMALL = 1 << 20
 _XATTR = struct.Struct("<HI")
 
 
@@ -62,8 +62,8 @@ class IndexWriter:
         self._opaque: set[bytes] = set()
         self._links: dict[bytes, bytes] = {}
 
-    def add(self, entry: Entry, offset: int = 0) -> None:
-        """Take one entry; ``offset`` is where its content begins in the tar."""
+    def add(self, entry: Entry, offset: int = 0, *, sparse: bool = False) -> None:
+        """Take one entry; ``offset`` is where its content begins in the tar, ``sparse`` that it is in parts there."""
         path, kind, mode, uid, gid, mtime, size, link, major, minor, xattrs = entry
         name = path[path.rfind(b"/") + 1 :]
         if name.startswith(WHITEOUT_PREFIX):
@@ -82,7 +82,7 @@ class IndexWriter:
         key = path.replace(b"/", b"\0")
         extra = b"".join([_XATTR.pack(len(n), len(v)) + n + v for n, v in xattrs]) if xattrs else b""
         record = _RECORD.pack(
-            kind, 0, mode, uid, gid, mtime, size, offset, major, minor, len(key), len(link), len(extra)
+            kind, sparse, mode, uid, gid, mtime, size, offset, major, minor, len(key), len(link), len(extra)
         )
         if key <= self._last and self._offsets:
             self._sorted = False
@@ -140,6 +140,9 @@ class IndexWriter:
                             self._opaque.add(path)
                         if kind == WHT:
                             continue
+                    elif DIR in (kind, last_kind) and kind != last_kind:
+                        path = key.replace(b"\0", b"/")
+                        raise HostileInputError(f"{shown(path)}: {BOTH}")
                     kept.pop()
                 elif last_kind not in (DIR, WHT) and key.startswith(last_key + b"\0"):
                     path = key.replace(b"\0", b"/")
@@ -194,14 +197,22 @@ class LayerIndex:
         return None if at is None else self._entry(at)
 
     def content(self, path: bytes) -> int | None:
-        """Where the content of the REG at ``path`` begins in the tar; None if that is another layer's file."""
+        """Where the content of the REG at ``path`` begins in the tar; None if that is another layer's, or no file."""
         at = _find(self._view, self._offsets, path.replace(b"/", b"\0"))
         if at is None:
             return None
-        entry, offset = self._read(at)
+        entry, offset, _ = self._read(at)
         if entry.kind == LNK:
             return self.content(entry.link)
         return offset if entry.kind == REG and offset != ELSEWHERE else None
+
+    def sparse(self, path: bytes) -> bool:
+        """Whether the content of the REG at ``path`` lies in parts in the tar, without its holes."""
+        at = _find(self._view, self._offsets, path.replace(b"/", b"\0"))
+        if at is None:
+            return False
+        entry, _, sparse = self._read(at)
+        return self.sparse(entry.link) if entry.kind == LNK else sparse
 
     def opaque(self, path: bytes) -> bool:
         """Whether ``path`` is a directory that hides what the layers below have in it."""
@@ -242,17 +253,18 @@ class LayerIndex:
             self._view.close()
 
     def _entry(self, at: int) -> Entry:
-        entry, _ = self._read(at)
+        entry = self._read(at)[0]
         if entry.kind != LNK:
             return entry
-        target = _find(self._view, self._offsets, entry.link.replace(b"/", b"\0"))
-        if target is None:
+        target_at = _find(self._view, self._offsets, entry.link.replace(b"/", b"\0"))
+        if target_at is None:
             return entry
-        return self._read(target)[0]._replace(path=entry.path, link=entry.link)
+        target = self._read(target_at)[0]
+        return target._replace(path=entry.path, link=target.link if target.kind == SYM else entry.link)
 
-    def _read(self, at: int) -> tuple[Entry, int]:
+    def _read(self, at: int) -> tuple[Entry, int, bool]:
         view = self._view
-        kind, _, mode, uid, gid, mtime, size, offset, major, minor, key_len, link_len, extra_len = (
+        kind, sparse, mode, uid, gid, mtime, size, offset, major, minor, key_len, link_len, extra_len = (
             _RECORD.unpack_from(view, at)
         )
         at += _RECORD.size
@@ -261,7 +273,11 @@ class LayerIndex:
         path = view[at:key_end].replace(b"\0", b"/")
         link = view[key_end:link_end]
         xattrs = _unpack_xattrs(view[link_end : link_end + extra_len]) if extra_len else ()
-        return Entry(path, kind, mode, uid, gid, mtime, size, link, major, minor, xattrs), offset
+        return (
+            Entry(path, kind, mode, uid, gid, mtime, size, link, major, minor, xattrs),
+            offset,
+            bool(sparse),
+        )
 
 
 def linked_below(below: View, path: bytes) -> Entry:

@@ -33,6 +33,9 @@ MAX_DEPTH = 512
 """Components of a path: each costs an open descriptor while it is written."""
 
 
+BOTH = "the layer has both a directory and something else there"
+
+
 class ExternalPath(Exception):
     """Where an entry goes depends on the layers below, and nobody said what those are."""
 
@@ -76,12 +79,11 @@ class Placement:
         kind = entry.kind
         if kind == DIR:
             if path in self._links:
-                del self._links[path]
-                self._forget_aliases()
+                raise HostileInputError(f"{shown(path)}: {BOTH}")
             self._real[path] = path
             self.external.pop(path, None)
         elif path in self._real:
-            raise HostileInputError(f"{shown(path)}: the layer has both a directory and something else there")
+            raise HostileInputError(f"{shown(path)}: {BOTH}")
         elif kind == SYM:
             if path in self._links:
                 self._forget_aliases()

@@ -140,7 +140,7 @@ class _Job:
                 if index is not None:
                     index.add(directory)
             if index is not None:
-                index.add(entry, tar.offset)
+                index.add(entry, tar.offset, sparse=tar.sparse is not None)
             try:
                 writer.put(entry, tar)
             except FileNotFoundError:

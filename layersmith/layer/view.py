@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
 from layersmith.errors import CopyError, NotFoundError, StoreError
-from layersmith.layer.blob import layer_index, read_at
+from layersmith.layer.blob import layer_index, read_at, read_sparse
 from layersmith.layer.entry import DIR, REG, SYM, Entry
 from layersmith.layer.index import WHT, LayerIndex
 
@@ -143,8 +143,11 @@ class View:
         snapshot = self._store.snapshots.find(self.keys[number])
         if snapshot is not None:
             return _read_inside(snapshot, path)
-        offset = self._indexes[number].content(path)
+        index = self._indexes[number]
+        offset = index.content(path)
         if offset is not None:
+            if index.sparse(path):
+                return read_sparse(self._store, self.layers[number], offset)
             return read_at(self._store, self.layers[number], offset, entry.size)
         # A file that a hard link of this layer names, and that is a lower layer's.
         return View(self._store, self.layers[:number]).content(entry.link or path)

@@ -25,7 +25,7 @@ from layersmith.layer.entry import (
     WHITEOUT_PREFIX,
     Entry,
 )
-from layersmith.layer.place import shown
+from layersmith.layer.place import BOTH, shown
 from layersmith.layer.tar.reader import TarReader
 
 _CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -143,9 +143,7 @@ class SnapshotWriter:
         st = os.stat(name, dir_fd=dir_fd, follow_symlinks=False)
         hidden = stat.S_ISCHR(st.st_mode) and st.st_rdev == 0
         if stat.S_ISDIR(st.st_mode) or (entry.kind == DIR and not hidden):
-            raise HostileInputError(
-                f"{shown(entry.path)}: the layer has both a directory and something else there"
-            )
+            raise HostileInputError(f"{shown(entry.path)}: {BOTH}")
         os.unlink(name, dir_fd=dir_fd)
         if entry.kind == DIR:
             self._opaque.add(entry.path)
@@ -227,7 +225,7 @@ class _OpenDirectories:
     def __init__(self, top: int) -> None:
         self._fds = [top]
         self._names: list[bytes] = []
-        self._path = b""
+        self._path: bytes | None = b""
 
     def open(self, path: bytes) -> int:
         """A descriptor of the directory ``path``, valid until the next call."""
@@ -242,7 +240,7 @@ class _OpenDirectories:
         while len(self._names) > common:
             self._names.pop()
             os.close(self._fds.pop())
-        self._path = b"/".join(self._names)
+        self._path = None  # until all of them are open, for one may not exist
         for name in names[common:]:
             self._fds.append(os.open(name, _DIRECTORY, dir_fd=self._fds[-1]))
             self._names.append(name)

@@ -7,6 +7,7 @@ import gzip
 import io
 import lzma
 import os
+import tarfile
 
 import pytest
 import zstandard
@@ -88,3 +89,12 @@ def test_short_streams_are_plain() -> None:
     """Fewer bytes than any magic number has."""
     for data in (b"", b"x", b"\x1f\x8b", b"BZ"):
         assert decompress(io.BytesIO(data)).read() == data
+
+
+def test_a_tar_is_plain_whatever_its_first_file_is_called() -> None:
+    """A file name that looks like a magic number does not make a tar bzip2 or zstd."""
+    for name in ("BZh91AY", "BZh"):
+        out = io.BytesIO()
+        with tarfile.open(fileobj=out, mode="w") as archive:
+            archive.addfile(tarfile.TarInfo(name))
+        assert decompress(io.BytesIO(out.getvalue())).read() == out.getvalue()

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import os
+import shutil
 import stat
+import subprocess
+import sys
 import tarfile
 from collections.abc import Callable
 from functools import partial
@@ -123,6 +126,11 @@ def canary(tmp_path: Path) -> Path:
     return path
 
 
+def state(path: Path) -> tuple[int, ...]:
+    st = path.stat()
+    return st.st_mode, st.st_uid, st.st_gid, st.st_nlink, st.st_size, st.st_mtime_ns, st.st_ctime_ns
+
+
 def hostile(canary: Path) -> dict[str, list[tuple[object, ...]]]:
     outside = str(canary.parent)
     up = "../" * 20
@@ -155,7 +163,7 @@ def hostile(canary: Path) -> dict[str, list[tuple[object, ...]]]:
 @pytest.mark.parametrize("name", hostile(Path("/x/y")))
 def test_hostile_layers_stay_inside(name: str, store: Store, put: Put, mine: Tar, canary: Path) -> None:
     """Whether refused or taken: what is outside is as it was, and the same is true with layers below."""
-    before = canary.stat(), canary.parent.stat()
+    before = state(canary), state(canary.parent)
     layer = put(mine(*hostile(canary)[name]))
     base = put(mine(("l", "sym", str(canary.parent)), ("etc", "dir")))
     for below in ([], [base]):
@@ -167,7 +175,7 @@ def test_hostile_layers_stay_inside(name: str, store: Store, put: Put, mine: Tar
         for path in top.rglob("*"):
             assert path.is_symlink() or path.resolve().is_relative_to(top)
     assert canary.read_text() == "alive"
-    assert (canary.stat(), canary.parent.stat()) == before
+    assert (state(canary), state(canary.parent)) == before
     assert os.listdir(canary.parent) == ["canary"]
 
 
@@ -179,6 +187,8 @@ REFUSED: dict[str, list[tuple[object, ...]]] = {
     "below a file, later a directory": [("f", "file", b"x"), ("f/g/h", "dir")],
     "a directory, then a file": [("d", "dir"), ("d", "file", b"x")],
     "a file, then a directory": [("d", "file", b"x"), ("d", "dir")],
+    "a link, then a directory": [("d", "sym", "e"), ("d", "dir")],
+    "a directory, then a link": [("d", "dir"), ("d", "sym", "e")],
     "a root that is a file": [("./", "file", b"x"), (".", "sym", "/etc")],
     "a hard link to nothing": [("h", "link", "missing")],
     "a hard link to a directory": [("d", "dir"), ("h", "link", "d")],
@@ -198,6 +208,8 @@ def test_senseless_layers_are_refused(name: str, store: Store, put: Put, mine: T
         with pytest.raises(LayersmithError):
             unpack(store, layer, below)
     assert store.snapshots.list() == ()
+    with pytest.raises(LayersmithError):
+        View(store, [layer]).read(b"h")
 
 
 def test_duplicates_count_as_their_last(store: Store, put: Put, mine: Tar) -> None:
@@ -421,3 +433,82 @@ def test_the_roots_attributes_go_up_the_stack(store: Store, put: Put, tar: Tar, 
         assert [entry.path for entry, _ in changes(upper, lower=lower)] == [b"new"]
         upper.chmod(0o700)
         assert [entry.path for entry, _ in changes(upper, lower=lower)] == [b"", b"new"]
+
+
+@pytest.mark.skipif(not shutil.which("tar"), reason="needs GNU tar")
+@pytest.mark.parametrize("version", ["0.0", "0.1", "1.0", "gnu"])
+def test_sparse_files_keep_their_holes(version: str, store: Store, put: Put, tmp_path: Path) -> None:
+    """GNU's sparse formats unpack to the same bytes with the holes as holes, and are read from the blob as well."""
+    (tmp_path / "source").mkdir()
+    with (tmp_path / "source" / "sparse").open("wb") as sparse:
+        sparse.write(b"begin")
+        sparse.seek(40 << 20)
+        sparse.write(b"end")
+        sparse.truncate(50 << 20)
+    (tmp_path / "source" / "tail").write_bytes(b"after")
+    options = ["--format=gnu"] if version == "gnu" else ["--format=posix", f"--sparse-version={version}"]
+    command = ["tar", "-C", tmp_path / "source", "-c", "--sparse", *options, "sparse", "tail"]
+    layer = put(subprocess.run(command, check=True, capture_output=True).stdout)
+    with View(store, [layer]) as view:
+        assert view.read(b"sparse", limit=1 << 30) == (tmp_path / "source" / "sparse").read_bytes()
+        assert view.read(b"tail") == b"after"
+    top = unpack(store, layer)
+    assert (top / "sparse").read_bytes() == (tmp_path / "source" / "sparse").read_bytes()
+    assert (top / "sparse").stat().st_blocks * 512 < 1 << 20
+
+
+ROOTLESS = """
+import os, subprocess, sys
+from pathlib import Path
+from layersmith.errors import StoreError
+from layersmith.layer.changes import changes
+from layersmith.layer.unpack import lowerdirs
+from layersmith.layer.pack import pack
+from layersmith.layer.view import View
+from layersmith.layer.entry import *
+from layersmith.store import Store
+top = Path(sys.argv[1])
+with Store.open(top / "store") as store:
+    base = pack(store, [(Entry(b"d", DIR, 0o755), None), (Entry(b"d/old", REG, 0o644), None),
+                        (Entry(b"gone", REG, 0o644), None), (Entry(b"null", CHR, 0o666, major=1, minor=3), None)]).layer
+    layer = pack(store, [(Entry(b"d", DIR, 0o755), None), (opaque(b"d"), None), (whiteout(b"gone"), None),
+                         (Entry(b"d/new", REG, 0o644, xattrs=((b"user.a", b"1"),)), None)]).layer
+    layers = [base, layer]
+    lowers = lowerdirs(store, layers, xattr_namespace="user")
+    for name in ("upper", "work", "merged"):
+        (top / name).mkdir()
+    options = f"lowerdir={':'.join(map(str, lowers))},upperdir={top}/upper,workdir={top}/work,userxattr"
+    subprocess.run(["mount", "-t", "overlay", "overlay", "-o", options, top / "merged"], check=True)
+    merged = top / "merged"
+    print(sorted(os.listdir(merged)), sorted(os.listdir(merged / "d")), (merged / "null").lstat().st_size)
+    (merged / "null").unlink()
+    for path in (merged / "d").iterdir():
+        path.unlink()
+    (merged / "d").rmdir()
+    (merged / "d").mkdir()
+    with View(store, layers) as lower:
+        print([entry.path.decode() for entry, _ in changes(top / "upper", lower=lower, xattr_namespace="user")])
+    foreign = pack(store, [(Entry(b"f", REG, 0o644, uid=1234), None)]).layer
+    try:
+        lowerdirs(store, [foreign])
+    except StoreError as error:
+        print(error.message, "|", error.hint)
+"""
+
+
+def test_in_a_user_namespace_with_one_id(tmp_path: Path) -> None:
+    """Whiteouts, opaque marks and upper directories work there under ``user.overlay``; owners are explained."""
+    probe = ["unshare", "-Urm", "mount", "-t", "tmpfs", "tmpfs", "/mnt"]
+    if not shutil.which("unshare") or subprocess.run(probe, capture_output=True).returncode:
+        pytest.skip("needs unprivileged user namespaces")
+    done = subprocess.run(
+        ["unshare", "-Urm", sys.executable, "-B", "-c", ROOTLESS, tmp_path],
+        capture_output=True,
+        text=True,
+        cwd=Path(__file__).parents[2],
+    )
+    assert done.returncode == 0, done.stderr
+    merged, diff, refusal = done.stdout.splitlines()
+    assert merged == "['d', 'null'] ['new'] 0"
+    assert diff == "['.wh.null', 'd', 'd/.wh.new']"
+    assert "1234:0" in refusal and "/etc/subuid" in refusal

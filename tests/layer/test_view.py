@@ -231,3 +231,12 @@ def test_a_view_is_the_layers_applied_in_order(store: Store, stack: list[list[It
             assert view.lookup(path) == entry
         order = [os.fsdecode(p).split("/") for p in found]
         assert order == sorted(order)
+
+
+def test_hard_links_of_links(store: Store) -> None:
+    """A second name of a symlink is that symlink."""
+    second = Entry(b"m", LNK, 0o777, link=b"l")
+    layer = pack(store, [directory(b"d"), file(b"d/f"), link(b"l", b"d/f"), (second, None)]).layer
+    with View(store, [layer]) as view:
+        assert view.lookup(b"m") == Entry(b"m", SYM, 0o777, link=b"d/f")
+        assert view.resolve(b"m") == b"d/f"
