@@ -91,8 +91,7 @@ def _destination(source: Place, target: Place, *, directory: bool) -> tuple[str,
         raise UsageError(f"{target.shown} is no directory", hint="make it first, or leave out the last slash")
     if kind is False and directory:
         raise UsageError(f"can't copy the directory {source.shown} over the file {target.shown}")
-    if kind is False:
-        target = _resolved(target)
+    target = _resolved(target)
     parent = posixpath.dirname(target.path.rstrip("/")) or "."
     if not replace(target, path=parent).is_directory():
         raise NotFoundError(f"there is no directory to hold {target.shown}", hint="make it first")
@@ -103,15 +102,20 @@ def _resolved(target: Place) -> Place:
     """``target``, or what the symlinks at its end lead to: they are written through, not replaced."""
     path = target.path
     for _ in range(MOST_LINKS):
-        parent, name = open_parent_in_root(target.root, path)
         try:
-            link = os.readlink(name, dir_fd=parent)
-        except OSError:
+            link = _readlink(target.root, path)
+        except (OSError, ValueError):
             break
-        finally:
-            os.close(parent)
-        path = posixpath.join(posixpath.dirname(path), os.fsdecode(link))
+        path = posixpath.join(posixpath.dirname(path), link)
     return replace(target, path=path)
+
+
+def _readlink(root: int, path: str) -> str:
+    parent, name = open_parent_in_root(root, path)
+    try:
+        return os.fsdecode(os.readlink(name, dir_fd=parent))
+    finally:
+        os.close(parent)
 
 
 def items(fd: int, name: str) -> Iterator[Item]:
