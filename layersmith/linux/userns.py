@@ -101,9 +101,42 @@ def _mapped(path: str) -> int:
 def _private_mounts() -> None:
     try:
         libc.unshare(libc.CLONE_NEWNS)
-        libc.mount(None, "/", None, libc.MS_REC | libc.MS_PRIVATE)
+        try:
+            libc.mount(None, "/", None, libc.MS_REC | libc.MS_PRIVATE)
+        except OSError as error:
+            if error.errno != errno.EINVAL:
+                raise
+            _make_chroot_the_root()
     except OSError as error:
         raise SandboxError(f"create a private mount namespace: {error.strerror}") from error
+
+
+def _make_chroot_the_root() -> None:
+    """Make the chroot(2) that the process is in the root of its mount namespace, which it has to itself.
+
+    In a chroot ``/`` is no mount, so neither its propagation can be changed nor can pivot_root(2) leave it. setns(2)
+    into one's own mount namespace leads to that namespace's real root; from there the chroot's directory, with all that
+    is mounted in it, is mounted on itself and pivoted to. Paths stay what they were.
+    """
+    directory = Path.cwd()
+    root = os.open("/", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    namespace = os.open("/proc/self/ns/mnt", os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        libc.setns(namespace, libc.CLONE_NEWNS)
+        libc.mount(None, "/", None, libc.MS_REC | libc.MS_PRIVATE)
+        os.fchdir(root)
+        tree = libc.open_tree(".", recursive=True)
+        try:
+            libc.move_mount(tree, root)
+            os.fchdir(tree)
+        finally:
+            os.close(tree)
+        libc.pivot_root(".", ".")
+        libc.umount(".", detach=True)
+        os.chdir(directory)
+    finally:
+        os.close(namespace)
+        os.close(root)
 
 
 def _ranges() -> tuple[tuple[Range, ...], tuple[Range, ...], tuple[str, ...]]:
