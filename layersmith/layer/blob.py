@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING
 from layersmith.errors import DigestMismatchError, StoreError
 from layersmith.layer.compress import decompress
 from layersmith.layer.entry import DIR
-from layersmith.layer.index import LayerIndex, index_path, index_writer, open_index
+from layersmith.layer.index import LayerIndex, index_path, open_index
+from layersmith.layer.index_writer import index_writer
 from layersmith.layer.pipeline import Feed
 from layersmith.layer.place import Placement
 from layersmith.layer.tar.reader import Body, TarReader, pieces

@@ -18,13 +18,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from layersmith.errors import HostileInputError, StoreError
-from layersmith.layer.entry import CHR, DIR, LNK, OPAQUE_WHITEOUT, REG, SYM, WHITEOUT_PREFIX, Entry
-from layersmith.layer.place import BOTH, shown
+from layersmith.errors import StoreError
+from layersmith.layer.entry import LNK, REG, SYM, Entry
 
 if TYPE_CHECKING:
-    from layersmith.layer.place import Placement
-    from layersmith.layer.view import View
     from layersmith.store import Store
 
 WHT = b"w"
@@ -34,129 +31,14 @@ ELSEWHERE = (1 << 64) - 1
 """The offset of a content that is not in this layer's tar, but in a layer below."""
 
 MAGIC = b"lsindex1"
-_HEADER = struct.Struct("<8s36sIQQQ")  # magic, boot, checksum of what follows, count, offsets at, lists at
-_RECORD = struct.Struct("<cBHIIqQQIIHHI")  # kind .. minor, lengths of key, link, xattrs
+HEADER = struct.Struct("<8s36sIQQQ")  # magic, boot, checksum of what follows, count, offsets at, lists at
+RECORD = struct.Struct("<cBHIIqQQIIHHI")  # kind .. minor, lengths of key, link, xattrs
 _KEY_LENGTH_AT = struct.calcsize("<cBHIIqQQII")
 _SMALL = 1 << 20
-_XATTR = struct.Struct("<HI")
+XATTR = struct.Struct("<HI")
 
 
 Data = bytes | mmap.mmap
-
-
-class IndexWriter:
-    """Collects the entries of one tar in their order, and writes the index when all have come.
-
-    ``add`` takes entries as `Placement.place` gives them; a path that comes twice counts as its last entry.
-    """
-
-    def __init__(self, temporary: Path, boot: str) -> None:
-        self._path = temporary
-        self._boot = boot
-        self._file = temporary.open("w+b", buffering=1 << 18)
-        self._file.write(bytes(_HEADER.size))
-        self._position = _HEADER.size
-        self._offsets = array("Q")
-        self._last = b""
-        self._sorted = True
-        self._opaque: set[bytes] = set()
-        self._links: dict[bytes, bytes] = {}
-
-    def add(self, entry: Entry, offset: int = 0, *, sparse: bool = False) -> None:
-        """Take one entry; ``offset`` is where its content begins in the tar, ``sparse`` that it is in parts there."""
-        path, kind, mode, uid, gid, mtime, size, link, major, minor, xattrs = entry
-        name = path[path.rfind(b"/") + 1 :]
-        if name.startswith(WHITEOUT_PREFIX):
-            parent = path[: -len(name) - 1]
-            if name == OPAQUE_WHITEOUT:
-                self._opaque.add(parent)
-                return
-            kind = WHT
-            path = parent + b"/" + name[4:] if parent else name[4:]
-        elif kind == LNK:
-            # A link to a link is a link to what that one is a name of.
-            link = self._links.get(link, link)
-            self._links[path] = link
-        elif kind == CHR and not major and not minor:
-            kind = WHT  # to overlayfs, which this layer will be a lowerdir of, that is what it is
-        key = path.replace(b"/", b"\0")
-        extra = b"".join([_XATTR.pack(len(n), len(v)) + n + v for n, v in xattrs]) if xattrs else b""
-        record = _RECORD.pack(
-            kind, sparse, mode, uid, gid, mtime, size, offset, major, minor, len(key), len(link), len(extra)
-        )
-        if key <= self._last and self._offsets:
-            self._sorted = False
-        self._last = key
-        self._offsets.append(self._position)
-        self._position += self._file.write(record + key + link + extra if link or extra else record + key)
-
-    def finish(self, target: Path, placement: Placement) -> None:
-        """Write the rest, and put the index at ``target``; ``placement`` is what placed the entries.
-
-        Raises HostileInputError where an entry lies below one that is not a directory, or a hard link names no file.
-        """
-        self._file.flush()
-        external = list(placement.external)
-        if not self._sorted or external:
-            self._sort()
-        missing = self._missing_targets()
-        external += missing
-        if missing and placement.below is not None:
-            # As in an overlay: a lower layer's file is copied up before it gets another name.
-            for path in missing:
-                self.add(linked_below(placement.below, path), ELSEWHERE)
-            self._file.flush()
-            self._sort()
-        offsets_at = self._position
-        self._file.write(self._offsets.tobytes())
-        lists_at = offsets_at + 8 * len(self._offsets)
-        self._file.write(_pack_list(sorted(self._opaque)) + _pack_list(external))
-        self._file.flush()
-        with mmap.mmap(self._file.fileno(), 0) as view:
-            checksum = zlib.crc32(memoryview(view)[_HEADER.size :])
-            boot = self._boot.encode().ljust(36)
-            _HEADER.pack_into(view, 0, MAGIC, boot, checksum, len(self._offsets), offsets_at, lists_at)
-        self._file.close()
-        self._path.rename(target)
-
-    def abort(self) -> None:
-        """Throw away what was written, if it was not finished."""
-        if not self._file.closed:
-            self._file.close()
-            self._path.unlink(missing_ok=True)
-
-    def _sort(self) -> None:
-        with mmap.mmap(self._file.fileno(), 0, access=mmap.ACCESS_READ) as view:
-            kept = array("Q")
-            last_key, last_kind = b"\0", DIR
-            # Python's sort is stable: of the same key, what came last is last.
-            for key, at in sorted((_key(view, at), at) for at in self._offsets):
-                kind = view[at : at + 1]
-                if key == last_key:
-                    if WHT in (kind, last_kind):
-                        # A whiteout concerns the layers below; a directory that comes with it is a new one.
-                        path = key.replace(b"\0", b"/")
-                        if DIR in (kind, last_kind):
-                            self._opaque.add(path)
-                        if kind == WHT:
-                            continue
-                    elif DIR in (kind, last_kind) and kind != last_kind:
-                        path = key.replace(b"\0", b"/")
-                        raise HostileInputError(f"{shown(path)}: {BOTH}")
-                    kept.pop()
-                elif last_kind not in (DIR, WHT) and key.startswith(last_key + b"\0"):
-                    path = key.replace(b"\0", b"/")
-                    raise HostileInputError(f"{shown(path)} lies below something that is not a directory")
-                last_key, last_kind = key, kind
-                kept.append(at)
-            self._offsets = kept
-
-    def _missing_targets(self) -> list[bytes]:
-        if not self._links:
-            return []
-        with mmap.mmap(self._file.fileno(), 0, access=mmap.ACCESS_READ) as view:
-            wanted = dict.fromkeys(self._links.values())
-            return [path for path in wanted if _find(view, self._offsets, path.replace(b"/", b"\0")) is None]
 
 
 class LayerIndex:
@@ -168,23 +50,24 @@ class LayerIndex:
     def __init__(self, path: Path, boot: str) -> None:
         with path.open("rb") as file:
             size = os.fstat(file.fileno()).st_size
-            if size < _HEADER.size:
+            if size < HEADER.size:
                 raise _damaged(path)
             # A mapping costs a descriptor for as long as it lives, and there may be hundreds of layers.
             self._view: Data = (
                 file.read() if size <= _SMALL else mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
             )
-        magic, written, checksum, count, offsets_at, lists_at = _HEADER.unpack_from(self._view)
-        if magic != MAGIC or not _HEADER.size <= offsets_at <= lists_at <= len(self._view):
+        magic, written, checksum, count, offsets_at, lists_at = HEADER.unpack_from(self._view)
+        if magic != MAGIC or not HEADER.size <= offsets_at <= lists_at <= len(self._view):
             raise _damaged(path)
         if written.decode(errors="replace").rstrip() != boot:
-            with memoryview(self._view) as whole, whole[_HEADER.size :] as rest:
+            with memoryview(self._view) as whole, whole[HEADER.size :] as rest:
                 intact = zlib.crc32(rest) == checksum
             if not intact:
                 raise _damaged(path)
         self._bytes = memoryview(self._view)
         self._offsets = self._bytes[offsets_at:lists_at].cast("Q")
-        assert len(self._offsets) == count
+        if len(self._offsets) != count:
+            raise _damaged(path)
         opaque, at = _unpack_list(self._view, lists_at)
         external, _ = _unpack_list(self._view, at)
         self._opaque = frozenset(opaque)
@@ -193,12 +76,12 @@ class LayerIndex:
 
     def get(self, path: bytes) -> Entry | None:
         """The entry at ``path``; a hard link is given as the REG it is a name of, with ``link`` the first name."""
-        at = _find(self._view, self._offsets, path.replace(b"/", b"\0"))
+        at = find(self._view, self._offsets, path.replace(b"/", b"\0"))
         return None if at is None else self._entry(at)
 
     def content(self, path: bytes) -> int | None:
         """Where the content of the REG at ``path`` begins in the tar; None if that is another layer's, or no file."""
-        at = _find(self._view, self._offsets, path.replace(b"/", b"\0"))
+        at = find(self._view, self._offsets, path.replace(b"/", b"\0"))
         if at is None:
             return None
         entry, offset, _ = self._read(at)
@@ -208,7 +91,7 @@ class LayerIndex:
 
     def sparse(self, path: bytes) -> bool:
         """Whether the content of the REG at ``path`` lies in parts in the tar, without its holes."""
-        at = _find(self._view, self._offsets, path.replace(b"/", b"\0"))
+        at = find(self._view, self._offsets, path.replace(b"/", b"\0"))
         if at is None:
             return False
         entry, _, sparse = self._read(at)
@@ -221,10 +104,10 @@ class LayerIndex:
     def children(self, path: bytes) -> Iterator[Entry]:
         """What lies directly in the directory ``path``, sorted by name; whiteouts included."""
         prefix = path.replace(b"/", b"\0") + b"\0" if path else b""
-        number = _bisect(self._view, self._offsets, prefix)
+        number = bisect(self._view, self._offsets, prefix)
         while number < len(self._offsets):
             at = self._offsets[number]
-            key = _key(self._view, at)
+            key = key_at(self._view, at)
             if not key.startswith(prefix):
                 return
             if not key:
@@ -233,10 +116,10 @@ class LayerIndex:
             yield self._entry(at)
             # What lies below the child comes right after it: pass over it at once if it is much.
             number += 1
-            if number < len(self._offsets) and _key(self._view, self._offsets[number]).startswith(
+            if number < len(self._offsets) and key_at(self._view, self._offsets[number]).startswith(
                 key + b"\0"
             ):
-                number = _bisect(self._view, self._offsets, key + b"\1")
+                number = bisect(self._view, self._offsets, key + b"\1")
 
     def __iter__(self) -> Iterator[Entry]:
         """All entries, parents first."""
@@ -256,7 +139,7 @@ class LayerIndex:
         entry = self._read(at)[0]
         if entry.kind != LNK:
             return entry
-        target_at = _find(self._view, self._offsets, entry.link.replace(b"/", b"\0"))
+        target_at = find(self._view, self._offsets, entry.link.replace(b"/", b"\0"))
         if target_at is None:
             return entry
         target = self._read(target_at)[0]
@@ -265,9 +148,9 @@ class LayerIndex:
     def _read(self, at: int) -> tuple[Entry, int, bool]:
         view = self._view
         kind, sparse, mode, uid, gid, mtime, size, offset, major, minor, key_len, link_len, extra_len = (
-            _RECORD.unpack_from(view, at)
+            RECORD.unpack_from(view, at)
         )
-        at += _RECORD.size
+        at += RECORD.size
         key_end = at + key_len
         link_end = key_end + link_len
         path = view[at:key_end].replace(b"\0", b"/")
@@ -278,14 +161,6 @@ class LayerIndex:
             offset,
             bool(sparse),
         )
-
-
-def linked_below(below: View, path: bytes) -> Entry:
-    """The regular file of a lower layer that a hard link names. Raises HostileInputError if it is none."""
-    found = below.lookup(path)
-    if found is None or found.kind != REG:
-        raise HostileInputError(f"a hard link to {shown(path)}, which is not a regular file")
-    return found._replace(link=b"")
 
 
 def open_index(store: Store, key: str) -> LayerIndex | None:
@@ -301,40 +176,31 @@ def index_path(store: Store, key: str) -> Path:
     return store.layers / (key.removeprefix("sha256:") + ".index")
 
 
-def index_writer(store: Store) -> IndexWriter:
-    """A new index, unfinished."""
-    return IndexWriter(store.session.new_path("index"), store.snapshots.boot)
-
-
 # The mapped file
 
 
-def _key(view: Data, at: int) -> bytes:
-    start = at + _RECORD.size
+def key_at(view: Data, at: int) -> bytes:
+    start = at + RECORD.size
     return view[start : start + int.from_bytes(view[at + _KEY_LENGTH_AT : at + _KEY_LENGTH_AT + 2], "little")]
 
 
-def _bisect(view: Data, offsets: array[int] | memoryview, key: bytes) -> int:
+def bisect(view: Data, offsets: array[int] | memoryview, key: bytes) -> int:
     """The number of the first record whose key is not below ``key``."""
     low, high = 0, len(offsets)
     while low < high:
         middle = (low + high) // 2
-        if _key(view, offsets[middle]) < key:
+        if key_at(view, offsets[middle]) < key:
             low = middle + 1
         else:
             high = middle
     return low
 
 
-def _find(view: Data, offsets: array[int] | memoryview, key: bytes) -> int | None:
-    number = _bisect(view, offsets, key)
-    if number < len(offsets) and _key(view, offsets[number]) == key:
+def find(view: Data, offsets: array[int] | memoryview, key: bytes) -> int | None:
+    number = bisect(view, offsets, key)
+    if number < len(offsets) and key_at(view, offsets[number]) == key:
         return int(offsets[number])
     return None
-
-
-def _pack_list(items: list[bytes]) -> bytes:
-    return struct.pack("<I", len(items)) + b"".join([struct.pack("<I", len(item)) + item for item in items])
 
 
 def _unpack_list(view: Data, at: int) -> tuple[list[bytes], int]:
@@ -352,8 +218,8 @@ def _unpack_xattrs(data: bytes) -> tuple[tuple[bytes, bytes], ...]:
     found = []
     at = 0
     while at < len(data):
-        name_len, value_len = _XATTR.unpack_from(data, at)
-        at += _XATTR.size
+        name_len, value_len = XATTR.unpack_from(data, at)
+        at += XATTR.size
         found.append((data[at : at + name_len], data[at + name_len : at + name_len + value_len]))
         at += name_len + value_len
     return tuple(found)

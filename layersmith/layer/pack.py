@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING
 
 from layersmith.layer.compress import Compression
 from layersmith.layer.entry import Item, kept_xattr
-from layersmith.layer.index import index_path, index_writer
+from layersmith.layer.index import index_path
+from layersmith.layer.index_writer import index_writer
 from layersmith.layer.pipeline import Pipeline
 from layersmith.layer.place import Placement
 from layersmith.layer.tar.writer import TarWriter

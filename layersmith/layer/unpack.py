@@ -11,7 +11,8 @@ from layersmith.errors import HostileInputError
 from layersmith.layer.blob import LIMITS, Limits, layer_index, open_tar
 from layersmith.layer.entry import LNK, Entry
 from layersmith.layer.files import Files
-from layersmith.layer.index import IndexWriter, index_path, index_writer, linked_below, open_index
+from layersmith.layer.index import index_path, open_index
+from layersmith.layer.index_writer import IndexWriter, index_writer, linked_below
 from layersmith.layer.place import ExternalPath, Placement, shown
 from layersmith.layer.view import ROOT, View
 from layersmith.layer.write import SnapshotWriter

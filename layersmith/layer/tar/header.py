@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import struct
+from functools import lru_cache
 from typing import NamedTuple
 from urllib.parse import unquote_to_bytes
 from zlib import adler32
@@ -84,6 +85,7 @@ def _verify(block: bytes, checksum: bytes) -> None:
     raise TransportError("not a tar archive, or a damaged one: a header's checksum is wrong")
 
 
+@lru_cache(1024)  # owners, modes and times repeat from file to file
 def number(field: bytes) -> int:
     """A numeric field: octal digits ended by a space or NUL, or GNU's base-256 for what those can't hold."""
     if field[0] & 0x80:
