@@ -5,15 +5,17 @@ In: a `BuildRequest`. Out: `Built`, an image in the store. Exporting it is `tran
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
 from layersmith.bases import StoreBases
-from layersmith.buildfile.instructions import Buildfile
+from layersmith.buildfile.instructions import Buildfile, Include
 from layersmith.buildfile.parser import parse
 from layersmith.context import Context
+from layersmith.errors import PlanError
 from layersmith.execute.tree import Tree
 from layersmith.image import Image
 from layersmith.oci.config import History
@@ -40,6 +42,8 @@ class BuildRequest:
     options: PlanOptions
     settings: Settings
     tags: tuple[str, ...] = ()
+    place: str = "Buildfile"
+    """The Buildfile's path in the main context (any name, if it lies elsewhere): INCLUDE is relative to it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +69,7 @@ def build(
     progress = progress or NullProgress()
     buildfile = read(request)
     planned = plan(buildfile, request.options, bases)
+    _fail_on_findings(buildfile, request)
     for warning in planned.warnings:
         progress.emit(Notice("warning", warning))
     trees = {ContextInput(name): Tree.of_context(context) for name, context in request.contexts.items()}
@@ -80,9 +85,48 @@ def build(
     return Built(descriptor, image, planned, solved)
 
 
+def _fail_on_findings(buildfile: Buildfile, request: BuildRequest) -> None:
+    """``# check=error=true``: what ``layersmith check`` finds ends the build, as it does in BuildKit."""
+    check = buildfile.directives.check
+    if check is None or not check.error:
+        return
+    from layersmith.buildfile.lint import LintOptions, lint
+
+    findings = lint(parse(request.text, request.name), LintOptions(build_args=request.options.build_args))
+    if findings:
+        first, *others = [
+            PlanError(f"{finding.rule}: {finding.message}", span=finding.span) for finding in findings
+        ]
+        first.others = tuple(others)
+        raise first
+
+
 def read(request: BuildRequest) -> Buildfile:
-    """The request's Buildfile, parsed."""
-    return parse(request.text, request.name)
+    """The request's Buildfile, parsed, its INCLUDEs resolved in the main context."""
+    buildfile = parse(request.text, request.name)
+    if not any(isinstance(instruction, Include) for instruction in buildfile.instructions):
+        return buildfile
+    from layersmith.buildfile.include import resolve_includes
+
+    return resolve_includes(buildfile, _reader(request.contexts["main"]), path=request.place)
+
+
+def _reader(context: Context) -> Callable[[str], bytes | None]:
+    """Reads files of a context for INCLUDE; what is ignored, or leads outside, is not there."""
+    from layersmith.linux.rooted import read_in_root
+
+    def read(path: str) -> bytes | None:
+        if context.ignore is not None and context.ignore.hides(path):
+            return None
+        root = os.open(context.root, os.O_PATH | os.O_DIRECTORY)
+        try:
+            return read_in_root(root, path)
+        except OSError:
+            return None
+        finally:
+            os.close(root)
+
+    return read
 
 
 def assemble(planned: Plan, solved: Solved, epoch: int | None) -> Image:

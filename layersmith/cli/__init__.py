@@ -29,6 +29,8 @@ class Command:
 
 COMMANDS = {
     "build": Command("build", "Building", "Build an image from a Buildfile or Dockerfile"),
+    "check": Command("language", "Building", "Look for mistakes in a Buildfile"),
+    "fmt": Command("language", "Building", "Write a Buildfile in the canonical style"),
     "import": Command(
         "transfer", "Images", "Make an image of a root file system, or of this machine's programs"
     ),

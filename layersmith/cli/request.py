@@ -46,8 +46,18 @@ def build_request(args: argparse.Namespace, store: Store) -> tuple[BuildRequest,
             images[label.lower()] = value
         else:
             contexts[label.lower()] = Context.open(Path(value), label=f"context {label}")
-    request = BuildRequest(text, name, contexts, _plan_options(args), _settings(args), tuple(args.tag))
+    request = BuildRequest(
+        text, name, contexts, _plan_options(args), _settings(args), tuple(args.tag), _place(buildfile, root)
+    )
     return request, images
+
+
+def _place(buildfile: Path, root: Path) -> str:
+    """The Buildfile's path below the context, or just its name if it lies elsewhere."""
+    try:
+        return buildfile.resolve().relative_to(root.resolve()).as_posix()
+    except ValueError:
+        return buildfile.name
 
 
 def _main_context(args: argparse.Namespace, store: Store) -> tuple[Path, Path]:
@@ -70,15 +80,22 @@ def _main_context(args: argparse.Namespace, store: Store) -> tuple[Path, Path]:
         given = Path(args.file)
         # As docker does it: relative to where one stands, else to the context.
         return root, given if given.exists() or not (root / given).exists() else root / given
-    if not root.is_dir():
+    return root, find_buildfile(root)
+
+
+def find_buildfile(where: Path) -> Path:
+    """The Buildfile that ``where`` is, or that lies in it. Raises UsageError."""
+    if where.is_file():
+        return where
+    if not where.is_dir():
         raise UsageError(
             f"{where} is neither a Buildfile nor a directory", hint="name the context's directory"
         )
     for name in BUILDFILES:
-        if (root / name).is_file():
-            return root, root / name
+        if (where / name).is_file():
+            return where / name
     raise UsageError(
-        f"there is no Buildfile in {root}",
+        f"there is no Buildfile in {where}",
         hint=f"looked for {', '.join(BUILDFILES)}; name another one with -f",
     )
 
