@@ -10,6 +10,7 @@ import contextlib
 import os
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -22,6 +23,8 @@ from layersmith.oci.validate import validate_image
 from layersmith.store.files import replace_file
 from layersmith.store.gc import orphans
 from layersmith.store.graph import closure
+from layersmith.store.locks import locked
+from layersmith.store.session import PRUNE_LOCK
 
 if TYPE_CHECKING:
     from layersmith.store.snapshots import Snapshot
@@ -50,7 +53,10 @@ def fsck(
     Raises:
         StoreError: ``repair`` is on and something can't be written.
     """
-    return tuple(_problems(store, check_snapshot, repair=repair))
+    # No prune meanwhile, which would look like losses; others may build.
+    quiet = locked(store.root / "locks" / PRUNE_LOCK, shared=True) if not store.readonly else nullcontext()
+    with quiet:
+        return tuple(_problems(store, check_snapshot, repair=repair))
 
 
 def _problems(store: Store, check_snapshot: CheckSnapshot | None, *, repair: bool) -> Iterator[Problem]:

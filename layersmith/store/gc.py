@@ -123,9 +123,10 @@ class _Pruning:
         self.removed: list[Removed] = []
         self.moves: list[Path] = []
         self.updates: list[Callable[[], None]] = []
+        # Pins before names and records: a process that ends in between has turned the ones into the others.
+        self.roots = {*keep, *live_pins(store)}
         self.images = store.refs.list()
         self.records = list(store.cache.list())
-        self.roots = {*keep, *live_pins(store)}
         self.gone: set[Path] = set()
         self.orphans = orphans(store)
         self.snapshots = store.snapshots.list()
