@@ -30,6 +30,7 @@ _SCP = re.compile(r"(?:[\w.-]+@)[\w.-]+:(?!//)\S+")
 _HEX = re.compile(r"[0-9a-f]{7,64}")
 _REF_FORMS = ("{}", "refs/{}", "refs/tags/{}", "refs/heads/{}")
 """How git completes a name, in this order (gitrevisions(7))."""
+_FETCH = ("fetch", "--quiet", "--no-recurse-submodules")
 _YES = {"": True, "1": True, "true": True, "0": False, "false": False}
 
 
@@ -176,7 +177,7 @@ def checkout(
     commit = _checked(url, git.fetch(url.ref, commit))
     git("checkout", "--quiet", "--detach", commit)
     if url.submodules and (into / ".gitmodules").is_file():
-        git("submodule", "--quiet", "update", "--init", "--recursive", "--depth=1")
+        git.update_submodules()
     if url.commit_time:
         _stamp(into, int(git("show", "--no-patch", "--format=%ct", commit)))
     if not keep_git_dir:
@@ -215,30 +216,45 @@ class _Git:
             raise CopyError(f"{self._remote}: git {args[0]} took more than {TIMEOUT} s") from None
         if done.returncode:
             said = done.stderr.decode(errors="replace").strip().splitlines()
+            reason = next((line for line in said if line.startswith("fatal: ")), said[-1] if said else "")
             raise CopyError(
-                f"{self._remote}: git {args[0]} failed: {said[-1] if said else f'status {done.returncode}'}",
+                f"{self._remote}: git {args[0]} failed: {reason or f'status {done.returncode}'}",
                 hint=_hint("\n".join(said)),
             )
         return done.stdout.decode(errors="surrogateescape")
 
+    def shallowly(self, *args: str) -> None:
+        """Run ``git args`` with as little history as the server can do: a plain file server can't leave any out."""
+        try:
+            self(*args[:1], "--depth=1", *args[1:])
+        except CopyError as error:
+            if "shallow" not in error.message:
+                raise
+            self(*args)
+
+    def update_submodules(self) -> None:
+        update = ("submodule", "--quiet", "update", "--init", "--recursive")
+        try:
+            self(*update, "--depth=1")
+        except CopyError:
+            self(*update)  # a plain file server, or a commit that no ref points to
+
     def fetch(self, ref: str, wanted: str | None) -> str:
         """Fetch the one commit that ``ref`` is (a branch, tag, full name or commit), or ``wanted``; gives the commit."""
-        get = ("fetch", "--quiet", "--no-tags", "--depth=1", "--no-recurse-submodules", "origin")
         if not _HEX.fullmatch(ref):
-            self(*get, ref or "HEAD")
+            self.shallowly(*_FETCH, "--no-tags", "origin", ref or "HEAD")
             commit = self("rev-parse", "--verify", "FETCH_HEAD^{commit}").strip()
             if wanted in (None, commit):
                 return commit
-        return self._fetch_commit(get, wanted or ref)
+        return self._fetch_commit(wanted or ref)
 
-    def _fetch_commit(self, get: tuple[str, ...], commit: str) -> str:
+    def _fetch_commit(self, commit: str) -> str:
         """``commit`` may be abbreviated, or a branch's name after all, or the server gives only what refs point to."""
         try:
-            self(*get, commit)
+            self.shallowly(*_FETCH, "--no-tags", "origin", commit)
             return self("rev-parse", "--verify", "FETCH_HEAD^{commit}").strip()
         except CopyError:
-            everything = ("+refs/heads/*:refs/remotes/origin/*", "+refs/tags/*:refs/tags/*")
-            self("fetch", "--quiet", "--no-recurse-submodules", "origin", *everything)
+            self(*_FETCH, "origin", "+refs/heads/*:refs/remotes/origin/*", "+refs/tags/*:refs/tags/*")
             return self("rev-parse", "--verify", f"{commit}^{{commit}}").strip()
 
 

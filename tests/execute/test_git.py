@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import functools
+import http.server
 import os
+import shutil
 import subprocess
+import threading
 from pathlib import Path
 
 import pytest
@@ -43,11 +47,10 @@ def commit(repo: Path, name: str, text: str) -> str:
     return git(repo, "rev-parse", "HEAD")
 
 
-@pytest.fixture
-def repo(tmp_path: Path) -> Path:
+@pytest.fixture(scope="module")
+def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """``main`` with f=2 and sub/g; tag v1 (annotated) with f=1; branch ``side`` with s."""
-    path = tmp_path / "origin" / "repo.git"
-    path.mkdir(parents=True)
+    path = tmp_path_factory.mktemp("template")
     git(path, "init", "-q")
     commit(path, "f", "1")
     git(path, "tag", "-a", "-m", "one", "v1")
@@ -57,6 +60,12 @@ def repo(tmp_path: Path) -> Path:
     commit(path, "f", "2")
     commit(path, "sub/g", "g")
     return path
+
+
+@pytest.fixture
+def repo(template: Path, tmp_path: Path) -> Path:
+    """A copy of the template, to be changed at will."""
+    return shutil.copytree(template, tmp_path / "origin" / "repo.git")
 
 
 @pytest.mark.parametrize(
@@ -181,6 +190,31 @@ def test_checksum(repo: Path, tmp_path: Path) -> None:
     checkout(url.with_checksum(head[:12]), tmp_path / "good", protocols=FILE)
     with pytest.raises(CopyError, match=f"is commit {head}, not 0123456"):
         checkout(url.with_checksum("0123456"), tmp_path / "bad", protocols=FILE)
+
+
+@pytest.mark.needs_git
+@pytest.mark.parametrize("ref", ["", "v1", "COMMIT", "SHORT"])
+def test_a_plain_file_server(repo: Path, tmp_path: Path, ref: str) -> None:
+    """Git's "dumb" HTTP can neither leave out history nor look up a commit: then all of it is fetched."""
+    old = git(repo, "rev-parse", "main~1")
+    git(repo, "update-server-info")
+    handler = functools.partial(SilentHandler, directory=os.fspath(repo / ".git"))
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        url = GitUrl(
+            f"http://127.0.0.1:{server.server_port}/", {"COMMIT": old, "SHORT": old[:7]}.get(ref, ref)
+        )
+        commit_id = resolve(url, tmp_path / "r")
+        assert checkout(url, tmp_path / "out", commit=commit_id) == git(
+            repo, "rev-parse", f"{url.ref or 'main'}^{{commit}}"
+        )
+        server.shutdown()
+    assert (tmp_path / "out/f").read_text() == {"": "2", "v1": "1"}.get(ref, "2")
+
+
+class SilentHandler(http.server.SimpleHTTPRequestHandler):
+    def log_message(self, format: str, *args: object) -> None:
+        pass
 
 
 @pytest.mark.needs_git
