@@ -17,6 +17,8 @@ from layersmith.oci.document import canonical
 from layersmith.store.database import Database
 
 _COLUMNS = "key, step, diff_id, descriptor, inputs, created"
+TOUCH_SECONDS = 3600
+"""How exact a time of last use is: enough to choose what to prune, and a cached build then writes nothing."""
 _TOUCH = "UPDATE cache SET used = ? WHERE key = ?"
 
 
@@ -44,14 +46,15 @@ class Cache:
 
     def get(self, key: str) -> Record | None:
         """The record of ``key``, if its layer's blob is still there; else None, and the record is dropped."""
-        rows = self._database.execute(f"SELECT {_COLUMNS} FROM cache WHERE key = ?", (key,))
+        rows = self._database.execute(f"SELECT {_COLUMNS}, used FROM cache WHERE key = ?", (key,))
         if not rows:
             return None
         record = _record(rows[0])
         if record.layer is not None and not self._has_blob(record.layer.descriptor.digest):
             self.delete(key)
             return None
-        self._database.defer(_TOUCH, time.time(), key)
+        if time.time() - rows[0][6] > TOUCH_SECONDS:
+            self._database.defer(_TOUCH, time.time(), key)
         return record
 
     def put(self, key: str, record: Record) -> None:

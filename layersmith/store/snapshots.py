@@ -17,6 +17,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from layersmith.store.cache import TOUCH_SECONDS
 from layersmith.store.database import Database
 from layersmith.store.files import DiskFullError, storing
 from layersmith.store.session import SNAPSHOT, Session
@@ -91,7 +92,7 @@ class Snapshots:
         ``whole`` is asked about a directory of an earlier boot; without it, such a directory is given up.
         """
         self._session.pin(key)
-        rows = self._database.execute("SELECT directory, boot FROM snapshots WHERE key = ?", (key,))
+        rows = self._database.execute("SELECT directory, boot, used FROM snapshots WHERE key = ?", (key,))
         if not rows:
             return None
         path = self._directory / str(rows[0][0])
@@ -100,7 +101,8 @@ class Snapshots:
             return None
         if rows[0][1] != self.boot:
             self._database.execute("UPDATE snapshots SET boot = ? WHERE key = ?", (self.boot, key))
-        self._database.defer(_TOUCH, time.time(), key)
+        if time.time() - rows[0][2] > TOUCH_SECONDS:
+            self._database.defer(_TOUCH, time.time(), key)
         return path
 
     def discard(self, pending: Pending) -> None:
