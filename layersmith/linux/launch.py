@@ -321,6 +321,11 @@ class Launch:
     def _pivot(self) -> None:
         self.doing = "pivot_root"
         assert self.root is not None
+        # Entering one's own mount namespace leads to its true root. Where layersmith itself lives in a chroot, the
+        # host's files above that would else stay within reach of the container's own chroot(2).
+        myself = os.pidfd_open(os.getpid())
+        libc.setns(myself, libc.CLONE_NEWNS)
+        os.close(myself)
         os.fchdir(self.root.descriptor)
         libc.pivot_root(".", ".")
         libc.umount(".", detach=True)  # the old root lies on top of the new one; see pivot_root(2)

@@ -10,6 +10,7 @@ import pwd
 import shutil
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -75,11 +76,15 @@ def interpreter(options: dict[str, Any]) -> str:
 
 
 def run_boxes(mode: str, *requests: dict[str, Any]) -> list[Result]:
-    """The worker's answers to ``requests``, one each."""
+    """The worker's answers to ``requests``, one each. ``chroot`` is root in a chroot."""
     if shutil.which("busybox") is None:
         pytest.skip("needs a static busybox")
-    options = command(mode, [os.fspath(WORKER)])
-    done = subprocess.run(input=pickle.dumps(list(requests)), capture_output=True, timeout=120, **options)
+    chroot = tempfile.mkdtemp(prefix="ls-chroot-")
+    try:
+        options = command("root" if mode == "chroot" else mode, [os.fspath(WORKER), mode, chroot])
+        done = subprocess.run(input=pickle.dumps(list(requests)), capture_output=True, timeout=120, **options)
+    finally:
+        Path(chroot).rmdir()  # empty but for mounts that only the worker saw; never a recursive removal
     assert done.returncode == 0, done.stderr.decode()
     return [json.loads(line) for line in done.stdout.decode().splitlines()]
 

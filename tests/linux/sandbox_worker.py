@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from layersmith.errors import LayersmithError
-from layersmith.linux import terminal, userns
+from layersmith.linux import libc, terminal, userns
 from layersmith.linux.overlay import Overlay
 from layersmith.linux.sandbox import Sandbox
 from layersmith.linux.spawner import Spawner
@@ -33,6 +33,8 @@ ENV = (("PATH", "/bin"),)
 
 def main() -> None:
     requests = pickle.load(sys.stdin.buffer)
+    if sys.argv[1:2] == ["chroot"]:
+        enter_chroot(Path(sys.argv[2]))
     isolation = userns.enter()
     # Removed by a child that is still root in the user namespace: others' files lie in there.
     with tempfile.TemporaryDirectory(prefix="ls-", ignore_cleanup_errors=True) as scratch:
@@ -109,6 +111,21 @@ def make_tree(base: Path, request: dict[str, Any]) -> None:
     for path in (base / "lower").rglob("*"):
         if path.is_dir() and not path.is_symlink():
             os.utime(path, ns=(10**9, 10**9))
+
+
+def enter_chroot(top: Path) -> None:
+    """Live in a chroot: ``top`` that is a mount, but not the root of the mount namespace."""
+    libc.unshare(libc.CLONE_NEWNS)
+    libc.mount(None, "/", None, libc.MS_REC | libc.MS_PRIVATE)
+    libc.mount("tmpfs", os.fspath(top), "tmpfs", 0)
+    for path in Path("/").iterdir():
+        if path.is_symlink():
+            (top / path.name).symlink_to(path.readlink())
+        elif path.is_dir():
+            (top / path.name).mkdir()
+            libc.mount(os.fspath(path), os.fspath(top / path.name), None, libc.MS_BIND | libc.MS_REC)
+    os.chroot(top)
+    os.chdir("/")
 
 
 def drain(controller: int) -> bytes:
