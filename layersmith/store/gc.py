@@ -249,12 +249,13 @@ class Usage:
 
 
 def disk_usage(store: Store) -> dict[str, Usage]:
-    """What takes how much space: ``blobs``, ``snapshots``, ``indexes``, ``cache mounts``, ``records``, ``unfinished``."""
+    """What takes how much space: ``blobs``, ``snapshots``, ``indexes``, ``cache mounts``, ``containers``, ...."""
     sizes = {
         "blobs": [_size(store.blobs.path(digest)) for digest in store.blobs.list()],
         "snapshots": [tree_size(path) for path in (store.root / "snapshots").iterdir()],
         "indexes": [_size(path) for path in store.layers.iterdir()],
         "cache mounts": [tree_size(path) for path in store.cache_mounts.iterdir()],
+        "containers": [tree_size(path) for path in store.root.glob("containers/*")],
         "records": [_size(path) for path in store.root.glob("layersmith.db*")],
         "unfinished": [tree_size(path) for path in store.tmp.iterdir()],
     }

@@ -175,7 +175,7 @@ def _refuse_foreign(root: Path) -> None:
         raise StoreError(f"{root} is not a directory", hint="a store is a directory") from None
     except OSError as error:
         raise explained(error, root) from error
-    known = {path.partition("/")[0] for path in _DIRECTORIES} | {"index.json", "lost+found"}
+    known = {path.partition("/")[0] for path in _DIRECTORIES} | {"index.json", "containers", "lost+found"}
     if "oci-layout" not in names and not names <= known:  # else another process has just made it
         raise StoreError(
             f"{root} is neither a layersmith store nor empty", hint="give --root a new or an empty directory"
