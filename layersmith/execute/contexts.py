@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from layersmith.errors import CopyError, TransportError, UsageError
-from layersmith.execute.git import PROTOCOLS, checkout, is_git_url, parse_git_url
+from layersmith.execute.git import PROTOCOLS, checkout
+from layersmith.execute.giturl import is_git_url, parse_git_url
 from layersmith.execute.tree import Tree
 
 BLOCK = 1 << 20

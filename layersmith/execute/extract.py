@@ -9,7 +9,8 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from layersmith.errors import NotFoundError
-from layersmith.execute.archive import ArchiveSource, open_archive
+from layersmith.execute.archive import open_archive
+from layersmith.execute.archive_source import ArchiveSource
 from layersmith.execute.destination import Destination
 from layersmith.execute.merge import Merge
 from layersmith.execute.selection import Selected

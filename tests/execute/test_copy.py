@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import functools
 import io
 import os
 import resource
 import socket
 import stat
+import subprocess
 import tarfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -835,6 +837,29 @@ def test_add_hard_links(copier: Copier) -> None:
     write(copier.context, a=tar(("a", "hard nowhere")))
     with pytest.raises(CopyError, match="hard link"):
         copier.run(copier.op("a", dest="/", add=True))
+
+
+@pytest.mark.parametrize("mode", ["", "z"])
+def test_add_of_a_sparse_file(copier: Copier, mode: str) -> None:
+    """GNU's sparse format: the holes are zeros again."""
+    path = copier.context / "holes"
+    with path.open("wb") as file:
+        for offset in (0, 3 << 20, (5 << 20) + 1):
+            file.seek(offset)
+            file.write(b"data")
+        file.truncate(7 << 20)
+    run = subprocess.run(
+        ("tar", f"-c{mode}Sf", "a", "--remove-files", "holes"), cwd=copier.context, check=False
+    )
+    if run.returncode or (copier.context / "a").stat().st_size > 1 << 20:
+        pytest.skip("this tar makes no sparse archives here")
+    for entry, content in copy_items(copier.op("a", add=True), copier.trees(), {}, copier.below, now=NOW):
+        assert entry.size == 7 << 20
+        body = b"".join(iter(functools.partial(content.read, 1 << 16), b""))  # type: ignore[union-attr]
+    wanted = bytearray(7 << 20)
+    for offset in (0, 3 << 20, (5 << 20) + 1):
+        wanted[offset : offset + 4] = b"data"
+    assert body == wanted
 
 
 def test_add_of_a_damaged_archive(copier: Copier) -> None:
