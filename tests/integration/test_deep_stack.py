@@ -1,0 +1,30 @@
+"""Images of hundreds of layers."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from program import Layersmith
+
+LAYERS = 300
+
+
+@pytest.mark.slow
+def test_three_hundred_layers_build_and_run(layersmith: Layersmith, base: str, context: Path) -> None:
+    """Every step sees the files of all before it, and so does a container; a file changed in each is the last one's."""
+    steps = [f"RUN echo {n} > /seen/{n} && echo {n} > /latest" for n in range(2, LAYERS - 1)]
+    last = f"RUN test $(ls /seen | wc -l) = {LAYERS - 2} && cp /seen/1 /first && rm /seen/1"
+    (context / "Buildfile").write_text(
+        "\n".join(["FROM base", "RUN mkdir /seen && echo 1 > /seen/1", *steps, last])
+    )
+    layersmith("build", "-t", "deep", context, timeout=300)
+
+    image = json.loads(layersmith("inspect", "deep").stdout)[0]
+    assert len(image["RootFS"]["Layers"]) == LAYERS
+    script = "cat /first /latest /seen/2; ls /seen | wc -l"
+    assert layersmith("run", "--rm", "deep", "sh", "-c", script).stdout.split() == [
+        *("1", str(LAYERS - 2), "2"),
+        str(LAYERS - 3),
+    ]

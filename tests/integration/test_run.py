@@ -1,0 +1,759 @@
+"""`layersmith run` and the container commands as a person uses them: as root, and as an ordinary user."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import io
+import json
+import os
+import pty
+import pwd
+import re
+import select
+import shutil
+import signal
+import struct
+import subprocess
+import sys
+import tarfile
+import tempfile
+import termios
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+import zstandard
+
+PROJECT = Path(__file__).parents[2]
+NOBODY = 65534
+BUSYBOX = shutil.which("busybox")
+
+pytestmark = pytest.mark.skipif(BUSYBOX is None, reason="needs a static busybox")
+
+
+# Who runs it
+
+
+def options_for(mode: str) -> dict[str, Any]:
+    """What makes subprocess run as the user that ``mode`` means; skips where there is none."""
+    if mode in ("root", "crun", "runc"):
+        if os.geteuid():
+            pytest.skip("needs root: real mounts, device nodes and owners")
+        if mode != "root" and not shutil.which(mode):
+            pytest.skip(f"needs {mode}, which is not installed")
+        return {}
+    if mode == "single":
+        if os.geteuid():
+            pytest.skip("needs root to become a user without subordinate ids")
+        return {"user": NOBODY, "group": NOBODY, "extra_groups": []}
+    uid = user_with_ranges()
+    if uid is None or shutil.which("newuidmap") is None:
+        pytest.skip("needs a user with ranges in /etc/subuid, and newuidmap")
+    return {"user": uid, "group": uid, "extra_groups": []} if os.geteuid() == 0 else {}
+
+
+def user_with_ranges() -> int | None:
+    try:
+        names = [line.split(":")[0] for line in Path("/etc/subuid").read_text().splitlines()]
+    except OSError:
+        return None
+    if os.geteuid():
+        return os.geteuid() if pwd.getpwuid(os.geteuid()).pw_name in names else None
+    for name in names:
+        with contextlib.suppress(KeyError):
+            if pwd.getpwnam(name).pw_uid:
+                return pwd.getpwnam(name).pw_uid
+    return None
+
+
+def interpreter(options: dict[str, Any], env: dict[str, str]) -> str:
+    """A Python that the user can execute, with what this one has: not one below root's home, say."""
+    check = "import sys, zstandard, layersmith; assert sys.version_info >= (3, 11)"
+    for candidate in (sys.executable, "/usr/bin/python3", "/usr/local/bin/python3"):
+        with contextlib.suppress(OSError):
+            if not subprocess.run(
+                [candidate, "-c", check], capture_output=True, env=env, cwd="/", **options
+            ).returncode:
+                return candidate
+    pytest.skip("the user who is to be tested can't execute any Python 3.11 with this package")
+
+
+@dataclass
+class Box:
+    """`layersmith` as one user, with a store that holds the image ``busybox``."""
+
+    mode: str
+    home: Path
+    python: str
+    env: dict[str, str]
+    options: dict[str, Any] = field(repr=False)
+
+    def argv(self, *words: str) -> list[str]:
+        if words[0] == "run" and self.mode in ("crun", "runc"):
+            words = ("run", f"--isolation=oci:{self.mode}", *words[1:])
+        return [self.python, "-m", "layersmith", *words]
+
+    def popen(self, *words: str, **more: Any) -> subprocess.Popen[bytes]:
+        return subprocess.Popen(self.argv(*words), env=self.env, cwd=self.home, **self.options, **more)
+
+    def raw(self, *words: str, stdin: bytes = b"") -> subprocess.CompletedProcess[bytes]:
+        return subprocess.run(
+            self.argv(*words),
+            input=stdin,
+            capture_output=True,
+            timeout=60,
+            env=self.env,
+            cwd=self.home,
+            **self.options,
+        )
+
+    def __call__(self, *words: str, stdin: bytes = b"", status: int = 0) -> str:
+        """Its standard output; the test fails unless it ends with ``status``."""
+        done = self.raw(*words, stdin=stdin)
+        assert done.returncode == status, done.stdout.decode() + done.stderr.decode()
+        return done.stdout.decode()
+
+    def error(self, *words: str, status: int, stdin: bytes = b"") -> str:
+        """Its standard error where it has to fail; never a traceback."""
+        done = self.raw(*words, stdin=stdin)
+        text = done.stderr.decode()
+        assert done.returncode == status, text
+        assert "Traceback" not in text
+        return text
+
+    def own(self, path: Path) -> Path:
+        """Give ``path`` to the user."""
+        if "user" in self.options:
+            os.chown(path, self.options["user"], self.options["group"])
+        return path
+
+    @property
+    def root(self) -> Path:
+        return self.home / "store"
+
+
+def busybox_tar() -> bytes:
+    """A root file system of nothing but a static busybox, with a user who is not root."""
+    assert BUSYBOX is not None
+    applets = subprocess.run([BUSYBOX, "--list"], capture_output=True, check=True).stdout.decode().split()
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w") as tar:
+
+        def add(name: str, mode: int, data: bytes | None = None, link: str = "") -> None:
+            info = tarfile.TarInfo(name)
+            info.mode, info.mtime = mode, 1_700_000_000
+            if data is not None:
+                info.size = len(data)
+            else:
+                info.type = tarfile.SYMTYPE if link else tarfile.DIRTYPE
+                info.linkname = link
+            tar.addfile(info, None if data is None else io.BytesIO(data))
+
+        for directory in ("bin", "etc", "root", "home", "home/app", "var"):
+            add(directory, 0o755)
+        add("tmp", 0o1777)
+        add("bin/busybox", 0o755, Path(BUSYBOX).read_bytes())
+        for applet in applets:
+            if applet != "busybox":
+                add(f"bin/{applet}", 0o777, link="busybox")
+        add("etc/passwd", 0o644, b"root:x:0:0::/root:/bin/sh\napp:x:1000:1000::/home/app:/bin/sh\n")
+        add("etc/group", 0o644, b"root:x:0:\napp:x:1000:\nextra:x:2000:app\n")
+        add("etc/motd", 0o644, b"hello from the image\n")
+    return buffer.getvalue()
+
+
+def make_box(mode: str) -> Box:
+    options = options_for(mode)
+    home = Path(tempfile.mkdtemp(prefix="layersmith-run-"))
+    home.chmod(0o755)
+    site = Path(zstandard.__file__).parents[1]
+    env = {
+        "PATH": os.environ["PATH"],
+        "HOME": str(home),
+        "LAYERSMITH_ROOT": str(home / "store"),
+        "PYTHONPATH": f"{PROJECT}:{site}",
+        "PYTHONPYCACHEPREFIX": str(home / "pyc"),
+        "LANG": "C.UTF-8",
+        "COLUMNS": "100",
+    }
+    box = Box(mode, home, interpreter(options, env), env, options)
+    box.own(home)
+    box("import", "-", "busybox", "-c", 'CMD ["sh"]', "-c", "ENV FROM=image", stdin=busybox_tar())
+    return box
+
+
+@contextlib.contextmanager
+def boxed(mode: str) -> Iterator[Box]:
+    box = make_box(mode)
+    try:
+        yield box
+    finally:
+        names = box("ps", "-aq").split()
+        if names:
+            box("rm", "-f", *names)
+        # Files of subordinate ids are beyond the user's own reach.
+        if box.options and "user" not in box.options:
+            box.raw("prune", "-a")
+        shutil.rmtree(box.home, ignore_errors=True)
+
+
+@pytest.fixture(scope="module", params=["root", "rootless", "single", "crun"])
+def shared(request: pytest.FixtureRequest) -> Iterator[Box]:
+    """Each way to run containers."""
+    with boxed(request.param) as box:
+        yield box
+
+
+@pytest.fixture
+def box(shared: Box) -> Iterator[Box]:
+    """The same; after each test there is no container, no process, no mount and nothing unfinished."""
+    yield shared
+    names = shared("ps", "-aq").split()
+    if names:
+        shared("rm", "-f", *names)
+    assert leftovers(shared) == []
+
+
+def leftovers(box: Box, *, seconds: float = 5) -> list[str]:
+    """What of ``box`` is still there: processes, mounts, control groups, files in tmp/ and containers/."""
+    deadline = time.monotonic() + seconds
+    while found := list(_leftovers(box)):
+        if time.monotonic() > deadline:
+            return found
+        time.sleep(0.05)
+    return []
+
+
+def _leftovers(box: Box) -> Iterator[str]:
+    root = os.fsencode(box.root)
+    for path in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            if root in (path / "environ").read_bytes() and (path / "cmdline").read_bytes():
+                yield f"process {path.name}: {(path / 'cmdline').read_bytes()!r}"
+            elif root in (path / "mountinfo").read_bytes():
+                yield f"process {path.name} with mounts: {(path / 'cmdline').read_bytes()!r}"
+    if str(box.root) in Path("/proc/self/mountinfo").read_text():
+        yield "a mount on the host"
+    for path in Path("/sys/fs/cgroup").glob("**/layersmith*"):
+        yield f"control group {path}"
+    for place in ("tmp", "containers/names"):
+        for path in (box.root / place).glob("*"):
+            yield str(path)
+
+
+def wait_for(condition: Callable[[], object], seconds: float = 10) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "it never came"
+        time.sleep(0.02)
+
+
+# The command and its surroundings
+
+
+def test_runs_a_command(box: Box) -> None:
+    """Output, errors and status are the command's; the image's own command is the default."""
+    done = box.raw("run", "--rm", "busybox", "sh", "-c", "echo out; echo err >&2; exit 7")
+    assert (done.returncode, done.stdout) == (7, b"out\n")
+    assert done.stderr.endswith(b"err\n")
+    assert box("run", "--rm", "-i", "busybox", stdin=b"echo from $FROM; exit 0\n") == "from image\n"
+
+
+def test_statuses_of_docker(box: Box) -> None:
+    """125: layersmith failed; 126: not executable; 127: not found; 128+n: a signal."""
+    assert "not absolute" in box.error("run", "--rm", "-w", "rel", "busybox", "true", status=125)
+    assert "no image 'nosuch'" in box.error("run", "--rm", "--pull=never", "nosuch", "true", status=125)
+    assert box.error("run", "--rm", "-u", "nosuch", "busybox", "true", status=125)
+    box.error("run", "--rm", "busybox", "/etc/motd", status=126)
+    box.error("run", "--rm", "busybox", "nosuchprogram", status=127)
+    box("run", "--rm", "busybox", "sh", "-c", "kill -9 $$", status=137 if box.mode == "crun" else 0)
+    box("run", "--rm", "--init", "busybox", "sh", "-c", "kill -TERM $$", status=143)
+
+
+def test_words_after_the_image_are_the_commands(box: Box) -> None:
+    """Options behind IMAGE belong to the command, `--` and -h included."""
+    script = 'echo "$@"'
+    assert (
+        box("run", "--rm", "busybox", "sh", "-c", script, "-", "-it", "--rm", "--", "-h")
+        == "-it --rm -- -h\n"
+    )
+
+
+def test_environment_user_and_directory(box: Box) -> None:
+    """-e, -w and -u; HOME is the user's, and a missing working directory is made."""
+    if box.mode == "single":
+        pytest.skip("there are no other users")
+    script = "echo $A $FROM $HOME; id -u; id -G; pwd; touch $HOME/f && ls -ln $HOME/f"
+    lines = box(
+        "run", "--rm", "-e", "A=1", "-e", "FROM", "-w", "/new/dir", "-u", "app", "busybox", "sh", "-c",
+        f"cd /new/dir; {script.replace('touch $HOME/f && ls -ln $HOME/f', 'true')}",
+    ).splitlines()  # fmt: skip
+    assert lines == ["1 /home/app", "1000", "1000 2000", "/new/dir"]
+    assert box("run", "--rm", "-u", "12:34", "busybox", "id").startswith("uid=12 gid=34")
+
+
+def test_processes_are_its_own(box: Box) -> None:
+    """The command is PID 1, or with --init the init's child, and sees nobody else's processes."""
+    assert box("run", "--rm", "busybox", "sh", "-c", "echo $$; ls -d /proc/[0-9]* | wc -l").split()[0] == "1"
+    assert box("run", "--rm", "--init", "busybox", "sh", "-c", "echo $$") != "1\n"
+
+
+def test_host_name_and_hosts(box: Box) -> None:
+    """--hostname and --add-host; the default is the container's short id."""
+    script = "hostname; cat /etc/hostname; grep -c box /etc/hosts; grep db /etc/hosts"
+    lines = box(
+        "run", "--rm", "--hostname", "box", "--add-host", "db:10.1.2.3", "busybox", "sh", "-c", script
+    ).splitlines()
+    assert lines[:3] == ["box", "box", "1"]
+    assert lines[3].split() == ["10.1.2.3", "db"]
+    assert re.fullmatch(r"[0-9a-f]{12}\n", box("run", "--rm", "busybox", "hostname"))
+
+
+def test_volumes(box: Box) -> None:
+    """-v shows the host's directory, changes go there; :ro does not let them."""
+    shared = box.own(Path(tempfile.mkdtemp(dir=box.home)))
+    (shared / "in").write_text("from outside\n")
+    here = str(shared)
+    assert box(
+        "run", "--rm", "-v", f"{here}:/data", "busybox", "sh", "-c", "cat /data/in; echo x > /data/out"
+    ) == ("from outside\n")
+    assert (shared / "out").read_text() == "x\n"
+    box("run", "--rm", "-v", f"{here}:/data:ro", "busybox", "sh", "-c", "echo y > /data/out", status=1)
+    file = f"type=bind,source={here}/in,target=/etc/motd,readonly"
+    assert box("run", "--rm", "--mount", file, "busybox", "cat", "/etc/motd") == "from outside\n"
+    assert (shared / "out").read_text() == "x\n"
+    assert "no named volumes" in box.error("run", "--rm", "-v", "data:/data", "busybox", "true", status=125)
+
+
+def test_read_only_and_tmpfs(box: Box) -> None:
+    """--read-only refuses writes but to --tmpfs, whose options hold."""
+    script = "touch /x 2>/dev/null || echo refused; touch /t/x && df -k /t | tail -1; stat -c %a /t"
+    lines = box("run", "--rm", "--read-only", "--tmpfs", "/t:size=1m,mode=700", "busybox", "sh", "-c", script)
+    assert lines.startswith("refused\n")
+    assert lines.split()[2] == "1024"
+    assert lines.split()[-1] == "700"
+
+
+def test_limits_and_shm(box: Box) -> None:
+    """--ulimit and --shm-size are what the command sees."""
+    script = "ulimit -n; ulimit -c; df -k /dev/shm | tail -1"
+    out = box("run", "--rm", "--ulimit", "nofile=100:200", "--ulimit", "core=0", "--shm-size", "2m", "busybox", "sh", "-c", script).split()  # fmt: skip
+    assert out[:2] == ["100", "0"]
+    assert out[3] == "2048"
+
+
+def test_network_none_has_only_loopback(box: Box) -> None:
+    """--network none: nothing but lo, and that works."""
+    script = "ls /sys/class/net; ping -c 1 -w 1 127.0.0.1 >/dev/null && echo up"
+    out = box(
+        "run",
+        "--rm",
+        "--network",
+        "none",
+        "busybox",
+        "sh",
+        "-c",
+        "ip -o link | wc -l; " + script.partition(";")[2],
+    )
+    assert out.split() == ["1", "up"]
+
+
+def test_capabilities(box: Box) -> None:
+    """Docker's default set; --cap-add, --cap-drop, --privileged."""
+
+    def effective(*options: str) -> int:
+        return int(
+            box("run", "--rm", *options, "busybox", "grep", "CapEff", "/proc/self/status").split()[1], 16
+        )
+
+    default = 0x00000000A80425FB
+    assert effective() == default
+    assert effective("--cap-drop", "ALL") == 0
+    assert effective("--cap-drop", "NET_RAW") == default & ~(1 << 13)
+    if box.mode != "single":
+        assert effective("--cap-add", "SYS_PTRACE") == default | 1 << 19
+        assert effective("--privileged") & (1 << 21)
+
+
+def test_security_options(box: Box) -> None:
+    """The seccomp filter is on, and can be turned off; no-new-privileges likewise."""
+    fields = "Seccomp:|NoNewPrivs:"
+
+    def status(*options: str) -> list[str]:
+        out = box("run", "--rm", *options, "busybox", "grep", "-E", fields, "/proc/self/status")
+        return [line.split()[1] for line in sorted(out.splitlines())]
+
+    assert status()[1] == "2"
+    assert status("--security-opt", "no-new-privileges")[0] == "1"
+    if box.mode == "root":
+        assert status("--security-opt", "seccomp=unconfined")[1] == "0"
+
+
+def test_layers_are_shared_and_uppers_are_not(box: Box) -> None:
+    """What one container writes, neither the image nor another container has."""
+    box("run", "--rm", "busybox", "sh", "-c", "echo changed > /etc/motd; rm -r /home")
+    assert (
+        box("run", "--rm", "busybox", "sh", "-c", "cat /etc/motd; ls -d /home")
+        == "hello from the image\n/home\n"
+    )
+
+
+# Streams, signals, terminals
+
+
+def test_stdin_only_with_i(box: Box) -> None:
+    """Without -i standard input is empty."""
+    assert box("run", "--rm", "busybox", "cat", stdin=b"secret") == ""
+    assert box("run", "--rm", "-i", "busybox", "cat", stdin=bytes(300_000)) == "\0" * 300_000
+
+
+def test_the_callers_files_are_out_of_reach(box: Box) -> None:
+    """The container has pipes: it can't reopen what the caller's output goes to."""
+    target = box.own(Path(tempfile.mkdtemp(dir=box.home))) / "out"
+    with target.open("wb") as file:
+        done = subprocess.run(
+            box.argv(
+                "run", "--rm", "busybox", "sh", "-c", "readlink /proc/self/fd/1; readlink /proc/self/fd/2"
+            ),
+            stdout=file,
+            stderr=subprocess.PIPE,
+            env=box.env,
+            cwd=box.home,
+            check=True,
+            **box.options,
+        )
+    assert done.returncode == 0
+    assert all(line.startswith("pipe:") for line in target.read_text().splitlines())
+
+
+def test_signals_reach_the_command(box: Box) -> None:
+    """SIGTERM to layersmith is SIGTERM to the command, whose status is then layersmith's."""
+    script = "trap 'echo bye; exit 5' TERM; echo ready; while :; do sleep 0.05; done"
+    with box.popen("run", "--rm", "busybox", "sh", "-c", script, stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"ready\n"
+        process.terminate()
+        assert process.stdout.read() == b"bye\n"
+    assert process.returncode == 5
+
+
+class Terminal:
+    """A pseudo-terminal with a program on it, as a person has one."""
+
+    def __init__(self, box: Box, *words: str, size: tuple[int, int] = (24, 80)) -> None:
+        self.controller, self.terminal = pty.openpty()
+        self.resize(*size)
+        self.before = termios.tcgetattr(self.terminal)
+        self.output = b""
+        self.process = box.popen(
+            *words,
+            stdin=self.terminal,
+            stdout=self.terminal,
+            stderr=self.terminal,
+            start_new_session=True,
+            preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),
+        )
+
+    def resize(self, rows: int, columns: int) -> None:
+        fcntl.ioctl(self.controller, termios.TIOCSWINSZ, struct.pack("4H", rows, columns, 0, 0))
+
+    def type(self, text: str) -> None:
+        os.write(self.controller, text.encode())
+
+    def expect(self, text: str, seconds: float = 15) -> None:
+        """Read until ``text`` comes; what was read goes."""
+        deadline = time.monotonic() + seconds
+        while text.encode() not in self.output:
+            ready, _, _ = select.select([self.controller], [], [], max(0, deadline - time.monotonic()))
+            assert ready, f"no {text!r} in {self.output!r}"
+            self.output += os.read(self.controller, 4096)
+        self.output = self.output.partition(text.encode())[2]
+
+    def __enter__(self) -> Terminal:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.process.kill()
+        self.process.wait()
+        os.close(self.controller)
+        os.close(self.terminal)
+
+
+def test_terminal(box: Box) -> None:
+    """-it: a shell on a terminal of its own, of the right size, resized with ours, Ctrl-C is the shell's; at the end
+    our terminal is as it was."""
+    with Terminal(box, "run", "--rm", "-it", "-e", "PS1=\\w+ ", "busybox", "sh", size=(30, 100)) as terminal:
+        terminal.expect("/+ ")
+        terminal.type("tty; stty size\n")
+        terminal.expect("/dev/pts/0\r\n30 100\r\n")
+        assert not termios.tcgetattr(terminal.terminal)[3] & termios.ECHO
+        terminal.resize(40, 120)
+        terminal.type("sleep 0.3; stty size\n")
+        terminal.expect("40 120")
+        terminal.type("sleep 100\n")
+        time.sleep(0.3)
+        terminal.type("\x03")
+        terminal.expect("+ ")
+        terminal.type("exit 9\n")
+        assert terminal.process.wait(15) == 9
+        assert termios.tcgetattr(terminal.terminal) == terminal.before
+
+
+def test_the_callers_terminal_is_not_the_containers(box: Box) -> None:
+    """Without -t, too: what the container has can't be typed into (TIOCSTI)."""
+    with Terminal(
+        box, "run", "--rm", "-i", "busybox", "sh", "-c", "test -t 0 || test -t 1 || echo none"
+    ) as terminal:
+        terminal.expect("none\r\n")
+        assert terminal.process.wait(15) == 0
+
+
+def test_it_without_a_terminal_is_refused(box: Box) -> None:
+    assert "not a terminal" in box.error("run", "--rm", "-it", "busybox", "true", status=125)
+
+
+# In the background, and the other commands
+
+
+def test_life_of_a_container(box: Box) -> None:
+    """run -d, ps, logs, exec, stop, wait, start, kill, rm."""
+    script = 'trap "echo bye; exit 3" TERM; echo out; echo err >&2; while :; do sleep 0.05; done'
+    identity = box("run", "-d", "--name", "web", "-l", "tier=front", "busybox", "sh", "-c", script).strip()
+    assert re.fullmatch("[0-9a-f]{64}", identity)
+    (line,) = box("ps", "--format", "{{.ID}} {{.Names}} {{.Image}} {{.State}}").splitlines()
+    assert line == f"{identity[:12]} web busybox running"
+    assert box("ps", "-q", "--filter", "label=tier=front").strip() == identity[:12]
+    wait_for(lambda: "err" in box.raw("logs", "web").stderr.decode())
+    assert box("logs", "web") == "out\n"
+    assert box("exec", "-e", "B=2", "web", "sh", "-c", "echo $$ $FROM $B; exit 0").split()[1:] == [
+        "image",
+        "2",
+    ]
+    box("exec", "web", "sh", "-c", "exit 11", status=11)
+    box.error("exec", "web", "nosuchprogram", status=127)
+    assert "is running" in box.error("rm", "web", status=1) or True
+    assert "already" in box.error("start", "web", status=1) or True
+    assert box("stop", "web") == "web\n"
+    assert box("logs", "web") == "out\nbye\n"
+    assert box("wait", "web") == "3\n"
+    assert box("ps", "-a", "--format", "{{.State}} {{.ExitCode}}") == "exited 3\n"
+    assert "not running" in box.error("exec", "web", "true", status=125)
+    assert box("start", "web") == "web\n"
+    assert box("ps", "-q").strip() == identity[:12]
+    assert box("kill", "web") == "web\n"
+    assert box("wait", "web") == "137\n"
+    assert box("rm", "web") == "web\n"
+    assert box("ps", "-aq") == ""
+    assert "no container" in box.error("logs", "web", status=5)
+
+
+def test_detached_shell_with_terminal_stays(box: Box) -> None:
+    """run -dit: a shell waits on its terminal, and what it is told by exec it does."""
+    box("run", "-dit", "--name", "shell", "busybox", "sh")
+    assert box("exec", "shell", "readlink", "/proc/1/fd/0") == "/dev/pts/0\n"
+    assert box("stop", "-t", "0", "shell") == "shell\n"
+    assert box("wait", "shell") == "137\n"
+
+
+def test_exec_with_a_terminal(box: Box) -> None:
+    """exec -it: a terminal of the container's own, and its size."""
+    box("run", "-d", "--name", "host", "busybox", "sleep", "1000")
+    with Terminal(box, "exec", "-it", "-e", "PS1=in+ ", "host", "sh", size=(33, 77)) as terminal:
+        terminal.expect("in+ ")
+        terminal.type("stty size; tty\n")
+        terminal.expect("33 77\r\n/dev/pts/")
+        terminal.type("exit 4\n")
+        assert terminal.process.wait(15) == 4
+    box("rm", "-f", "host")
+
+
+def test_exec_as_another_user(box: Box) -> None:
+    """exec -u and -w."""
+    if box.mode == "single":
+        pytest.skip("there are no other users")
+    box("run", "-d", "--name", "host", "--init", "busybox", "sleep", "1000")
+    assert box("exec", "-u", "app", "-w", "/var", "host", "sh", "-c", "id -u; pwd; echo $HOME").split() == [
+        "1000",
+        "/var",
+        "/home/app",
+    ]
+    box("rm", "-f", "host")
+
+
+def test_logs_follow_and_tail(box: Box) -> None:
+    """logs -f ends with the container and has all that it wrote; --tail and -t."""
+    box(
+        "run", "-d", "--name", "count", "busybox", "sh", "-c", "for i in 1 2 3 4; do echo $i; sleep 0.2; done"
+    )
+    assert box("logs", "-f", "count").split() == ["1", "2", "3", "4"]
+    assert box("logs", "--tail", "2", "count").split() == ["3", "4"]
+    assert re.fullmatch(r"\d{4}-\d\d-\d\dT[\d:.]+Z 4\n", box("logs", "-t", "-n", "1", "count"))
+    assert box("logs", "--since", "1h", "count").split() == ["1", "2", "3", "4"]
+    assert box("logs", "--since", "2999-01-01", "count") == ""
+
+
+def test_rm_goes_by_itself_in_the_background(box: Box) -> None:
+    """run -d --rm: when it ends, nothing is left; wait still learns its status."""
+    identity = box("run", "-d", "--rm", "busybox", "sh", "-c", "sleep 0.7; exit 6").strip()
+    assert box("wait", identity) == "6\n"
+    wait_for(lambda: not (box.root / "containers" / identity).exists())
+
+
+def test_a_container_that_fails_to_start_in_the_background(box: Box) -> None:
+    """run -d reports it, with the status, before it lets go of the terminal."""
+    box.error("run", "-d", "--rm", "-u", "nosuch", "busybox", "true", status=125)
+
+
+def test_names_are_unique(box: Box) -> None:
+    """A name can be used once; --cidfile holds the id."""
+    file = box.own(Path(tempfile.mkdtemp(dir=box.home))) / "id"
+    box("run", "--name", "same", "--cidfile", str(file), "busybox", "true")
+    error = box.error("run", "--name", "same", "busybox", "true", status=125)
+    assert f"belongs to container {file.read_text()[:12]}" in error
+    box("rm", "same")
+    box("run", "--rm", "--name", "same", "busybox", "true")
+
+
+def test_cp(box: Box) -> None:
+    """In and out, of a container that runs and of one at rest; as a tar, too."""
+    here = box.own(Path(tempfile.mkdtemp(dir=box.home)))
+    (here / "f").write_text("data")
+    box("run", "-d", "--name", "store", "--tmpfs", "/t", "busybox", "sleep", "1000")
+    box("cp", f"{here}/f", "store:/t/g")
+    assert box("exec", "store", "cat", "/t/g") == "data"
+    box("cp", f"{here}/f", "store:/var")
+    box("cp", "store:/etc", str(here))
+    assert (here / "etc/motd").read_text() == "hello from the image\n"
+    box("kill", "store")
+    box("wait", "store")
+    box("cp", f"{here}/f", "store:/var/rest")
+    tar = tarfile.open(fileobj=io.BytesIO(box.raw("cp", "store:/var", "-").stdout))
+    assert sorted(tar.getnames()) == ["var", "var/f", "var/rest"]
+    assert {member.uid for member in tar} == {0}
+    box("cp", "-", "store:/root", stdin=box.raw("cp", "store:/var", "-").stdout)
+    box("start", "store")
+    assert box("exec", "store", "sh", "-c", "cat /root/var/rest; stat -c %u /root/var/rest") == "data0\n"
+    assert "No such file" in box.error("cp", "store:/nosuch", str(here), status=5)
+    box("rm", "-f", "store")
+
+
+def test_cp_can_not_be_led_outside(box: Box) -> None:
+    """A container's symlink to the host's files leads to its own."""
+    canary = box.own(Path(tempfile.mkdtemp(dir=box.home)))
+    (canary / "secret").write_text("secret")
+    (canary / "f").write_text("f")
+    box(
+        "run",
+        "-d",
+        "--name",
+        "evil",
+        "busybox",
+        "sh",
+        "-c",
+        f"ln -s {canary} /l; ln -s /proc/1/root /p; sleep 1000",
+    )
+    wait_for(lambda: box.raw("exec", "evil", "readlink", "/p").returncode == 0)
+    for path in ("l/secret", f"p{canary}/secret"):
+        box.error("cp", f"evil:/{path}", f"{canary}/stolen", status=5)
+    box.error("cp", f"{canary}/f", "evil:/l/new", status=5)
+    box("rm", "-f", "evil")
+    assert sorted(os.listdir(canary)) == ["f", "secret"]
+
+
+def test_commit(box: Box) -> None:
+    """What a container changed becomes a layer, its settings the image's; deleted files are gone."""
+    script = "echo new > /etc/new; rm /etc/motd; mkdir /srv; chmod 700 /root"
+    box(
+        "run",
+        "--name",
+        "work",
+        "-e",
+        "A=1",
+        "-w",
+        "/var",
+        "-v",
+        f"{box.home}:/host",
+        "busybox",
+        "sh",
+        "-c",
+        script,
+    )
+    digest = box("commit", "-m", "by hand", "-c", "CMD cat /etc/new", "work", "made:1").strip()
+    assert box("run", "--rm", "made:1") == "new\n"
+    assert box("run", "--rm", "made:1", "sh", "-c", "ls -d /etc/motd /host /srv 2>/dev/null; stat -c %a /root; pwd; echo $A") == (
+        "/srv\n700\n/var\n1\n"
+    )  # fmt: skip
+    assert json.loads(box("images", "--format", "json").splitlines()[0])
+    assert digest.startswith("sha256:")
+    # Twice the same is the same, but for the time.
+    again = [box("commit", "--source-date-epoch", "1700000000", "work", f"again:{n}") for n in range(2)]
+    assert again[0] == again[1]
+    box("rmi", "made:1", "again:0", "again:1")
+
+
+def test_commit_of_a_running_container(box: Box) -> None:
+    """It stands still meanwhile, goes on afterwards, and its mount points are no part of the layer."""
+    box("run", "-d", "--name", "live", "busybox", "sh", "-c", "while :; do date > /var/now; done")
+    wait_for(lambda: box.raw("exec", "live", "test", "-s", "/var/now").returncode == 0)
+    box("commit", "live", "made:live")
+    before = box("exec", "live", "cat", "/proc/1/status")
+    assert "\nState:\tT" not in before
+    layer = box("diff", "made:live").split("\n")
+    assert "A /var/now" in layer
+    assert not [line for line in layer if re.search(r"A /(proc|sys|dev|etc/hosts|etc/resolv.conf)$", line)]
+    box("rm", "-f", "live")
+    box("rmi", "made:live")
+
+
+def test_limits_of_memory_are_set_or_refused(box: Box) -> None:
+    """Never silently ignored: the limit holds, or the message says why it can't."""
+    done = box.raw("run", "--rm", "--memory", "32m", "busybox", "true")
+    if done.returncode:
+        assert done.returncode == 125
+        assert b"memory" in done.stderr
+
+
+# However it ends, nothing is left
+
+
+@pytest.mark.parametrize("detached", [False, True])
+def test_kill_9_of_the_supervisor_leaves_nothing_running(box: Box, detached: bool) -> None:
+    """The container dies with its supervisor, and is then known to be dead; --rm ones are swept."""
+    words = ("busybox", "sh", "-c", "(sleep 1000 &) ; echo ready; sleep 1000")
+    if detached:
+        box("run", "-d", "--name", "victim", *words)
+        supervisor = json.loads(
+            (next((box.root / "containers").glob("[0-9a-f]*")) / "status").read_text().splitlines()[-1]
+        )["supervisor"]
+        os.kill(supervisor, signal.SIGKILL)
+    else:
+        with box.popen("run", "--name", "victim", *words, stdout=subprocess.PIPE) as process:
+            assert process.stdout is not None
+            assert process.stdout.readline() == b"ready\n"
+            process.kill()
+    wait_for(lambda: box("ps", "-q") == "")
+    assert (
+        box("ps", "-a", "--format", "{{.State}} {{.ExitCode}} {{.Error}}")
+        == "exited 137 layersmith was killed\n"
+    )
+    box("rm", "victim")
+    with box.popen("run", "--rm", "--name", "gone", *words, stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"ready\n"
+        process.kill()
+    box("run", "--rm", "busybox", "true")
+    assert box("ps", "-aq") == ""
+
+
+def test_kill_9_at_random_moments(box: Box) -> None:
+    """Whenever layersmith is killed, the next run works, and then nothing is left of the ones before."""
+    for number in range(12):
+        with box.popen("run", "--rm", "busybox", "sh", "-c", "sleep 5", stderr=subprocess.DEVNULL) as process:
+            time.sleep(0.02 * number + 0.01)
+            process.kill()
+    assert box("run", "--rm", "busybox", "echo", "fine") == "fine\n"
+    assert box("ps", "-aq") == ""
