@@ -13,6 +13,7 @@ from datetime import UTC, datetime
 
 from layersmith.bases import StoreBases
 from layersmith.buildfile.instructions import Buildfile, Include
+from layersmith.buildfile.lines import read_check
 from layersmith.buildfile.parser import parse
 from layersmith.context import Context
 from layersmith.errors import PlanError
@@ -24,6 +25,7 @@ from layersmith.ops import ContextInput
 from layersmith.plan import Plan, PlanOptions, plan
 from layersmith.progress import Notice, NullProgress, Progress
 from layersmith.solve import Isolate, Settings, Solved, Solver
+from layersmith.source import Source, Span
 from layersmith.store import Store
 
 COMMENT = "buildkit.dockerfile.v0"
@@ -86,13 +88,23 @@ def build(
 
 
 def _fail_on_findings(buildfile: Buildfile, request: BuildRequest) -> None:
-    """``# check=error=true``: what ``layersmith check`` finds ends the build, as it does in BuildKit."""
-    check = buildfile.directives.check
+    """``# check=error=true``: what ``layersmith check`` finds ends the build, as it does in BuildKit.
+
+    The build argument BUILDKIT_DOCKERFILE_CHECK takes the directive's place.
+    """
+    given = request.options.build_args.get("BUILDKIT_DOCKERFILE_CHECK")
+    if given is None:
+        check = buildfile.directives.check
+    else:
+        source = Source("BUILDKIT_DOCKERFILE_CHECK", given)
+        check = read_check(given, Span(source, 1, 1, 1, len(given) + 1))
     if check is None or not check.error:
         return
     from layersmith.buildfile.lint import LintOptions, lint
 
-    findings = lint(parse(request.text, request.name), LintOptions(build_args=request.options.build_args))
+    findings = lint(
+        parse(request.text, request.name), LintOptions(build_args=request.options.build_args, check=check)
+    )
     if findings:
         first, *others = [
             PlanError(f"{finding.rule}: {finding.message}", span=finding.span) for finding in findings
