@@ -14,11 +14,57 @@ from pathlib import Path
 import pytest
 from program import Layersmith
 
-APPLETS = """
-    [ ash basename cat chmod chown cp cut date dd dirname echo env expr false find grep head id ln ls mkdir mkfifo mknod
-    mv printf ps pwd readlink rm rmdir sed seq sh sha256sum sleep sort stat sync tail tar test touch tr true truncate
-    uname wc xargs
-""".split()
+APPLETS = [
+    "[",
+    "ash",
+    "basename",
+    "cat",
+    "chmod",
+    "chown",
+    "cp",
+    "cut",
+    "date",
+    "dd",
+    "dirname",
+    "echo",
+    "env",
+    "expr",
+    "false",
+    "find",
+    "grep",
+    "head",
+    "id",
+    "ln",
+    "ls",
+    "mkdir",
+    "mkfifo",
+    "mknod",
+    "mv",
+    "printf",
+    "ps",
+    "pwd",
+    "readlink",
+    "rm",
+    "rmdir",
+    "sed",
+    "seq",
+    "sh",
+    "sha256sum",
+    "sleep",
+    "sort",
+    "stat",
+    "sync",
+    "tail",
+    "tar",
+    "test",
+    "touch",
+    "tr",
+    "true",
+    "truncate",
+    "uname",
+    "wc",
+    "xargs",
+]
 
 TOOLCHAIN = """\
 FROM debian:bookworm AS tools
