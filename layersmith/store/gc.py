@@ -20,6 +20,7 @@ from layersmith.store.files import DiskFullError
 from layersmith.store.graph import Live, mark
 from layersmith.store.locks import locked, try_lock_directory
 from layersmith.store.session import PREFIX, PRUNE_LOCK, SNAPSHOT, read_pins
+from layersmith.store.usage import disk_usage, file_size, tree_size
 
 if TYPE_CHECKING:
     from layersmith.store.store import Store
@@ -205,7 +206,7 @@ class _Pruning:
 
     def size_of(self, layer: Layer) -> int:
         """Bytes that a layer takes in all its forms."""
-        blob = _size(self.store.blobs.path(layer.descriptor.digest))
+        blob = file_size(self.store.blobs.path(layer.descriptor.digest))
         same = [one.path for one in self.snapshots if one.key.partition("+")[0] == layer.diff_id]
         return blob + sum(map(tree_size, same))
 
@@ -238,28 +239,6 @@ class _Pruning:
     def update(self) -> None:
         for update in self.updates:
             update()
-
-
-@dataclass(frozen=True, slots=True)
-class Usage:
-    """Bytes on disk and number of things."""
-
-    count: int
-    size: int
-
-
-def disk_usage(store: Store) -> dict[str, Usage]:
-    """What takes how much space: ``blobs``, ``snapshots``, ``indexes``, ``cache mounts``, ``containers``, ...."""
-    sizes = {
-        "blobs": [_size(store.blobs.path(digest)) for digest in store.blobs.list()],
-        "snapshots": [tree_size(path) for path in (store.root / "snapshots").iterdir()],
-        "indexes": [_size(path) for path in store.layers.iterdir()],
-        "cache mounts": [tree_size(path) for path in store.cache_mounts.iterdir()],
-        "containers": [tree_size(path) for path in store.root.glob("containers/*")],
-        "records": [_size(path) for path in store.root.glob("layersmith.db*")],
-        "unfinished": [tree_size(path) for path in store.tmp.iterdir()],
-    }
-    return {kind: Usage(len(found), sum(found)) for kind, found in sizes.items()}
 
 
 def _prunable(store: Store) -> int:
@@ -301,32 +280,3 @@ def _pending_snapshots(store: Store) -> set[str]:
 
 def _sessions(store: Store) -> list[Path]:
     return [path for path in store.tmp.iterdir() if path.name.startswith(PREFIX)]
-
-
-def _size(path: Path) -> int:
-    try:
-        return path.lstat().st_blocks * 512
-    except FileNotFoundError:
-        return 0
-
-
-def tree_size(root: Path) -> int:
-    """Bytes on disk of ``root`` and all below it, a file with several names counted once; no link is followed."""
-    total = _size(root)
-    seen: set[int] = set()
-    pending = [os.fspath(root)]
-    while pending:
-        try:
-            with os.scandir(pending.pop()) as entries:
-                for entry in entries:
-                    stat = entry.stat(follow_symlinks=False)
-                    if stat.st_nlink > 1 and not entry.is_dir(follow_symlinks=False):
-                        if stat.st_ino in seen:
-                            continue
-                        seen.add(stat.st_ino)
-                    total += stat.st_blocks * 512
-                    if entry.is_dir(follow_symlinks=False):
-                        pending.append(entry.path)
-        except OSError:
-            continue
-    return total

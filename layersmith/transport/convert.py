@@ -1,6 +1,6 @@
 """Images in another form: other compression of the layers, Docker's media types, annotations. In, out: an `Image`.
 
-The files, hence the DiffIDs, stay the same; blobs, and with them digests, change.
+The files stay the same, and but for `squash` the DiffIDs as well; blobs, and with them digests, change.
 """
 
 from __future__ import annotations
@@ -11,11 +11,14 @@ from dataclasses import replace
 from layersmith.errors import DigestMismatchError
 from layersmith.image import Image
 from layersmith.layer.compress import Compression, decompress
+from layersmith.layer.pack import ZSTD, pack
 from layersmith.layer.tar import PIECE
 from layersmith.oci import mediatype
+from layersmith.oci.config import History
 from layersmith.oci.descriptor import Layer
 from layersmith.oci.digest import Digest, encoded
 from layersmith.store import Store
+from layersmith.transport.flatten import flatten
 
 
 def recompress(store: Store, image: Image, compression: Compression, *, force: bool = False) -> Image:
@@ -65,6 +68,18 @@ def _recompressed(store: Store, layer: Layer, compression: Compression, *, force
         ),
         layer.diff_id,
     )
+
+
+def squash(store: Store, image: Image, *, compression: Compression = ZSTD, epoch: int | None = None) -> Image:
+    """``image`` with one layer, which holds its files as they are in the end, and nothing that was removed.
+
+    The history stays, and says last that the layers were made one. ``epoch`` is as for `pack`.
+    """
+    layer = pack(store, flatten(store, image.layers), compression=compression, epoch=epoch).layer
+    steps = tuple(replace(entry, empty_layer=True) for entry in image.config.history)
+    made = History(created=image.config.created, comment=f"squashed from {len(image.layers)} layers")
+    config = replace(image.config, diff_ids=(layer.diff_id,), history=(*steps, made))
+    return replace(image, config=config, layers=(layer,))
 
 
 def annotated(image: Image, values: dict[str, str]) -> Image:

@@ -16,8 +16,10 @@ from layersmith.layer.entry import DIR, LNK, REG, SYM, Entry
 from layersmith.layer.pack import pack
 from layersmith.layer.tar import read_tar
 from layersmith.layer.view import View
+from layersmith.oci.validate import validate_image
 from layersmith.store import Store
 from layersmith.transport import parse_output, save
+from layersmith.transport.convert import squash
 from layersmith.transport.directory import write_directory
 from layersmith.transport.flatten import flatten
 
@@ -82,8 +84,10 @@ def test_nothing_is_unpacked_for_it(store: Store, image: Image) -> None:
 
 def test_squashed_and_flattened_again_it_is_the_same(store: Store, image: Image) -> None:
     """One layer of the merged tree has the files of the stack."""
-    squashed = pack(store, flatten(store, image.layers)).layer
-    with View(store, image.layers) as before, View(store, [squashed]) as after:
+    squashed = squash(store, image)
+    assert len(squashed.layers) == 1 and len(squashed.config.history) == 3
+    assert validate_image(store.blobs.read, squashed.write(store)) == []
+    with View(store, image.layers) as before, View(store, squashed.layers) as after:
         strip = [entry._replace(link=b"") if entry.kind == REG else entry for entry in before.walk()]
         assert [entry._replace(link=b"") if entry.kind == REG else entry for entry in after.walk()] == strip
 
