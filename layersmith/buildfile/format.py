@@ -11,10 +11,12 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from layersmith.buildfile.instructions import Directives
 from layersmith.buildfile.lines import LogicalLine, read_directives
 from layersmith.buildfile.parser import Item, source_of, take_apart
 from layersmith.buildfile.syntax import Form
 from layersmith.buildfile.words import SPACE
+from layersmith.errors import BuildfileSyntaxError
 from layersmith.source import Source
 
 INDENT = "    "
@@ -32,7 +34,8 @@ def fmt(text: str | bytes, name: str = "Buildfile") -> str:
     read = 0
     for item in file.items:
         lines += _between(physical[read : item.line.line - 1])
-        lines += _instruction(item, file.directives.escape)
+        written = _instruction(item, file.directives.escape)
+        lines += written[1:] if lines[-1:] == [""] == written[:1] else written
         read = max(item.line.end_line, item.instruction.span.end_line)
         lines += physical[item.line.end_line : read]
     lines += _between(physical[read:])
@@ -40,10 +43,15 @@ def fmt(text: str | bytes, name: str = "Buildfile") -> str:
         lines.pop()
     begin = 0 if not lines or lines[0] else 1
     result = "".join(line + "\n" for line in lines[begin:])
-    if read_directives(Source(name, result)) != file.directives:
-        # An empty line above kept a comment from being a directive.
-        return "\n" + result
-    return result
+    # An empty line above may have kept a comment from being a directive.
+    return result if _has_directives(result, file.directives) else "\n" + result
+
+
+def _has_directives(text: str, directives: Directives) -> bool:
+    try:
+        return read_directives(Source("", text)) == directives
+    except BuildfileSyntaxError:
+        return False
 
 
 def _between(physical: list[str]) -> list[str]:
@@ -87,7 +95,12 @@ def _tokens(line: LogicalLine, form: Form) -> list[_Token]:
     known: list[_Token] = []
     for name, value in form.flags:
         known.append(_Token(name.start, value.end if value else name.end))
-    for word in form.words:
+    words = form.words
+    if words and words[0].kind != "JSON" and words[0].text.startswith("["):
+        # An odd blank in it may be all that keeps this from being JSON.
+        known.append(_Token(words[0].start, len(line.text)))
+        words = ()
+    for word in words:
         if word.kind == "JSON":
             known += _json_tokens(word.start, word.text)
         elif word.kind in ("NONE", "UNSET_KIND") and "-" not in word.text:
@@ -142,6 +155,10 @@ class _Writer:
         self.current = ""
         self.at = line.places[0][0]
         """The line of the file that ``current`` has come to."""
+        if self.comments and self.comments[0].line < self.at:
+            self.lines.append(
+                ""
+            )  # set off, so that a comment from before the first word does not turn directive
         self._take_comments("")
 
     def add(self, token: _Token) -> None:

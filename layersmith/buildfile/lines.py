@@ -171,19 +171,15 @@ class Lines:
 
 def _stripped(parts: list[tuple[int, int, str]]) -> list[tuple[int, int, str]]:
     """``parts`` (line, column, text) without blanks at both ends, nor parts that are empty then."""
-    while parts:
-        line, column, text = parts[0]
-        bare = text.lstrip(SPACE)
-        parts[0] = (line, column + len(text) - len(bare), bare)
-        if bare:
-            break
-        parts.pop(0)
-    while parts:
-        line, column, text = parts[-1]
-        parts[-1] = (line, column, text.rstrip(SPACE))
-        if parts[-1][2]:
-            break
-        parts.pop()
+    filled = [index for index, (_, _, text) in enumerate(parts) if text.strip(SPACE)]
+    if not filled:
+        return []
+    parts = parts[filled[0] : filled[-1] + 1]
+    line, column, text = parts[0]
+    bare = text.lstrip(SPACE)
+    parts[0] = (line, column + len(text) - len(bare), bare)
+    line, column, text = parts[-1]
+    parts[-1] = (line, column, text.rstrip(SPACE))
     return parts
 
 
@@ -251,7 +247,7 @@ def read_directives(source: Source) -> Directives:
             check = read_check(value, span)
         found[key] = value
     syntax = found.get("syntax")
-    return Directives(syntax.split(" ")[0] if syntax else None, found.get("escape", "\\"), check)
+    return Directives(syntax.split()[0] if syntax else None, found.get("escape", "\\"), check)
 
 
 def read_check(value: str, span: Span) -> Check:

@@ -20,10 +20,11 @@ from layersmith.buildfile.instructions import (
     MountFlag,
 )
 from layersmith.buildfile.values import format_duration
+from layersmith.buildfile.words import SPACE
 
 _BLANK = re.compile(r"[\t\v\f\r ]")
 _HEREDOC = re.compile(r"\d*<<-?[^<]*", re.DOTALL)
-_FLAG_SPECIAL = re.compile(r"""[\t\v\f\r '"\\]""")
+_FLAG_SPECIAL = re.compile(rf"""[{SPACE}'"\\]""")
 
 
 def unparse(buildfile: Buildfile) -> str:

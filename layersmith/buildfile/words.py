@@ -190,7 +190,7 @@ class _Scanner:
             self.position += 1
             return "<"
         self.position = match.end()
-        return match[0] if self._peek() else match[0].rstrip(" \t")
+        return match[0] if self._peek() else match[0].rstrip(SPACE)
 
     def _single_quoted(self) -> str:
         end = self.text.find("'", self.position + 1)
@@ -330,4 +330,4 @@ class _Scanner:
         return shown(self.text)
 
 
-_HEREDOC_OPERATOR = re.compile(r"<<-?[ \t]*")
+_HEREDOC_OPERATOR = re.compile(f"<<-?[{SPACE}]*")

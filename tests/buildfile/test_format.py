@@ -42,6 +42,11 @@ FORMATTED = {
     "end of flags": ("RUN  --   --x\n", "RUN -- --x\n"),
     "ignored flags": ("ARG  --a  b\n", "ARG --a b\n"),
     "an empty line that matters": ("\n\n# escape=`\nFROM x\n", "\n# escape=`\nFROM x\n"),
+    "a comment that is no directive": (
+        "# escape=\\\n \\\n# escape=`\nFROM x\n",
+        "# escape=\\\n\n# escape=`\nFROM x\n",
+    ),
+    "what must not become JSON": ('COPY  ["a",\f"b"]\n', 'COPY ["a",\f"b"]\n'),
     "an odd blank that matters": ("RUN a\\\v\nUSER b\n", "RUN a\\\f\nUSER b\n"),
     "a comment at the end of a continuation": ("RUN a \\\n # b\n", "RUN a\n# b\n"),
 }
