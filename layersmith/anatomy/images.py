@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
+from types import MappingProxyType
 
 from layersmith.errors import LayersmithError, NotFoundError, UsageError
 from layersmith.image import Image, choose
@@ -122,19 +124,33 @@ class Removal:
     deleted: str
 
 
-def remove(store: Store, name: str, *, force: bool = False) -> Removal:
+def remove(
+    store: Store, name: str, *, force: bool = False, used: Mapping[str, str] = MappingProxyType({})
+) -> Removal:
     """Take a name from an image, or an image given by its digest off the list. Blobs stay until a prune.
+
+    ``used``: digests of manifests that containers are made of, each with a container's name.
 
     Raises:
         NotFoundError: there is no such image.
-        UsageError: it is given by its digest, has several names, and ``force`` is off.
+        UsageError: ``force`` is off, and it is given by its digest and has several names, or has no other name and
+            is in use.
     """
     descriptor = store.refs.resolve(name)
     names = names_of(store, descriptor)
     called = _called(name, names)
+    if called is not None and len(names) > 1:
+        store.refs.delete(called)
+        return Removal((called,), "")
+    user = _user(store, descriptor, used)
+    if user and not force:
+        raise UsageError(
+            f"image {name} is what container {user} is made of",
+            hint=f"`layersmith rm {user}` first, or take the name away with --force",
+        )
     if called is not None:
         store.refs.delete(called)
-        return Removal((called,), "" if len(names) > 1 else descriptor.digest)
+        return Removal((called,), descriptor.digest)
     if len(names) > 1 and not force:
         raise UsageError(
             f"image {name} has {len(names)} names: {', '.join(names)}",
@@ -142,6 +158,14 @@ def remove(store: Store, name: str, *, force: bool = False) -> Removal:
         )
     store.refs.forget([descriptor.digest])
     return Removal(names, descriptor.digest)
+
+
+def _user(store: Store, descriptor: Descriptor, used: Mapping[str, str]) -> str | None:
+    digests = [descriptor.digest]
+    if used:
+        with suppress(LayersmithError):  # a damaged image can be removed as well
+            digests += [part.digest for part in closure(store.blobs, descriptor)]
+    return next((used[digest] for digest in digests if digest in used), None)
 
 
 def _called(text: str, names: tuple[str, ...]) -> str | None:

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import stat
 from argparse import ArgumentParser, Namespace
-from collections.abc import Iterator
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from layersmith.cli.listing import emit
-from layersmith.cli.stores import open_store, platform_argument, platform_of
+from layersmith.cli.stores import container_called, open_store, platform_argument, platform_of
 from layersmith.cli.table import printable, short
 from layersmith.errors import UsageError
 
 if TYPE_CHECKING:
     from layersmith.anatomy.differences import Change
     from layersmith.anatomy.whiteouts import RawFile
+    from layersmith.containers.container import Container
     from layersmith.image import Image
     from layersmith.store import Store
 
@@ -24,6 +25,7 @@ examples:
   layersmith diff --layer -1 web    what the topmost layer does; 1 is the lowest
   layersmith diff web:1 web:2       what is different in web:2
   layersmith diff --raw web         the whiteouts as they are: on disk, and in the tar
+  layersmith diff box               what a container changed, also while it runs
 
 A added, C changed, D deleted; of a deleted directory only itself is listed.
 """
@@ -31,7 +33,7 @@ A added, C changed, D deleted; of a deleted directory only itself is listed.
 
 def diff_arguments(parser: ArgumentParser) -> None:
     add = parser.add_argument
-    add("image", metavar="IMAGE", help="a name, or the beginning of a digest")
+    add("image", metavar="IMAGE|CONTAINER", help="a name, or the beginning of a digest or id")
     add("other", nargs="?", metavar="IMAGE2", help="compare with this image")
     add("--layer", type=int, metavar="N", help="this layer alone: 1 is the lowest, -1 the topmost")
     add("--raw", action="store_true", help="the layers' files as overlayfs and the tar have them")
@@ -47,6 +49,12 @@ def diff(args: Namespace) -> int:
 
     if args.other is not None and (args.raw or args.layer is not None):
         raise UsageError("--raw and --layer look at one image", hint="leave IMAGE2 out")
+    if args.other is None and args.layer is None:
+        from layersmith.cli.containers import root_of
+
+        container = container_called(root_of(args), args.image)
+        if container is not None:
+            return _container(args, container)
     with open_store(args, owners=True) as store:
         platform = platform_of(args)
         _, image = find(store, args.image, platform)
@@ -67,7 +75,24 @@ def diff(args: Namespace) -> int:
     return 0
 
 
-def _show(args: Namespace, changes: Iterator[Change]) -> None:
+def _container(args: Namespace, container: Container) -> int:
+    from layersmith.anatomy.whiteouts import on_disk
+    from layersmith.containers.changes import container_diff
+    from layersmith.containers.files import isolate
+    from layersmith.containers.lifecycle import xattr_namespace
+
+    namespace = xattr_namespace(isolate(container))
+    if args.raw:
+        print(f"container {container.name} on disk, in {container.upper}")
+        for found in on_disk(container.upper):
+            print("  " + raw_line(found))
+        return 0
+    with open_store(args) as store:
+        _show(args, container_diff(store, container, xattr_namespace=namespace))
+    return 0
+
+
+def _show(args: Namespace, changes: Iterable[Change]) -> None:
     from layersmith.anatomy.differences import shown_path
 
     if args.format is None:

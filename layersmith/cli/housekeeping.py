@@ -16,7 +16,7 @@ from layersmith.errors import StoreError, UsageError
 
 PRUNE_EXAMPLES = """\
 examples:
-  layersmith prune                          what no image and no cache record needs
+  layersmith prune                          what no image, container and cache record needs
   layersmith prune --dry-run                only say what would go
   layersmith prune --until 168h             and cache records that were not used for a week
   layersmith prune --keep-storage 10GB      and as many of the longest unused as it takes
@@ -37,6 +37,7 @@ def prune_arguments(parser: ArgumentParser) -> None:
 
 def prune(args: Namespace) -> int:
     """Delete what nothing needs any more."""
+    from layersmith.containers.container import Containers
     from layersmith.store.gc import prune as prune_store
 
     until = args.until
@@ -51,6 +52,7 @@ def prune(args: Namespace) -> int:
             until=None if until is None else moment(until),
             keep_storage=None if args.keep_storage is None else byte_count(args.keep_storage),
             dry_run=args.dry_run,
+            keep=Containers(store.root).images(),
         )
     if args.verbose or args.dry_run:
         for item in report.removed:
@@ -103,7 +105,7 @@ def df_arguments(parser: ArgumentParser) -> None:
 
 def df(args: Namespace) -> int:
     """Say what takes how much space."""
-    from layersmith.store.gc import disk_usage
+    from layersmith.store.usage import disk_usage
 
     with open_store(args, owners=True) as store:
         usage = disk_usage(store)

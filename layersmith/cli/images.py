@@ -159,13 +159,15 @@ def rmi(args: Namespace) -> int:
     """Remove names, and images that have none left."""
     from layersmith.anatomy.images import remove
     from layersmith.cli.errors import show as show_error
+    from layersmith.containers.container import Containers
     from layersmith.errors import NotFoundError
 
     status = 0
     with open_store(args) as store:
+        used = Containers(store.root).images()
         for name in args.images:
             try:
-                removal = remove(store, name, force=args.force)
+                removal = remove(store, name, force=args.force, used=used)
             except LayersmithError as error:
                 if not (args.force and isinstance(error, NotFoundError)):
                     show_error(error)

@@ -14,6 +14,8 @@ from layersmith.cli.table import ago, cut, short, size
 if TYPE_CHECKING:
     from layersmith.anatomy.layers import HistoryLine, LayerSummary
     from layersmith.oci.descriptor import Descriptor
+    from layersmith.oci.platform import Platform
+    from layersmith.store import Store
 
 # inspect
 
@@ -24,34 +26,53 @@ examples:
   layersmith inspect --format '{{range .Layers}}{{.DiffID}}{{"\\n"}}{{end}}' web
   layersmith inspect --format '.Config.Labels["org.opencontainers.image.version"]' web
   layersmith inspect --raw web                                   the manifest, byte by byte
+  layersmith inspect --format '{{.State.Status}}' box            of a container
 """
 
 
 def inspect_arguments(parser: ArgumentParser) -> None:
     from layersmith.cli.format import HELP
 
-    parser.add_argument("images", nargs="+", metavar="IMAGE", help="a name, or the beginning of a digest")
+    parser.add_argument(
+        "names", nargs="+", metavar="CONTAINER|IMAGE", help="a name, or the beginning of an id or digest"
+    )
     parser.add_argument("-f", "--format", metavar="FORMAT", help=HELP)
+    parser.add_argument(
+        "--type", choices=("container", "image"), help="(default: a container, else an image)"
+    )
     parser.add_argument("--raw", action="store_true", help="print the manifest (or index) as it is stored")
     platform_argument(parser)
 
 
 def inspect(args: Namespace) -> int:
-    """Print config, manifest, layers and history."""
-    from layersmith.anatomy.documents import inspect as document
-
+    """Print config, manifest, layers and history of images, or all there is to know of containers."""
+    platform = platform_of(args)
     with open_store(args) as store:
         if args.raw:
-            for name in args.images:
+            for name in args.names:
                 sys.stdout.buffer.write(store.blobs.read(store.refs.resolve(name)))
             return 0
-        found = [document(store, name, platform_of(args)) for name in args.images]
-    print_documents(found, args.format)
+        found = [_document(store, name, args.type, platform) for name in args.names]
+    _print_documents(found, args.format)
     return 0
 
 
-def print_documents(found: list[dict[str, Any]], wanted: str | None) -> None:
-    """Print what ``inspect`` found: one JSON array, as docker does, or each by ``--format``."""
+def _document(store: Store, name: str, kind: str | None, platform: Platform | None) -> dict[str, Any]:
+    from layersmith.anatomy.documents import inspect as image_document
+    from layersmith.cli.stores import container_called
+    from layersmith.containers.document import document as container_document
+    from layersmith.errors import NotFoundError
+
+    container = None if kind == "image" else container_called(store.root, name)
+    if container is not None:
+        return container_document(container)
+    if kind == "container":
+        raise NotFoundError(f"no container {name!r}", hint="`layersmith ps -a` lists those there are")
+    return image_document(store, name, platform)
+
+
+def _print_documents(found: list[dict[str, Any]], wanted: str | None) -> None:
+    """One JSON array, as docker prints it, or each by ``--format``."""
     from layersmith.cli.format import formatter
 
     if wanted is None:

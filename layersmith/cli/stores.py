@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from layersmith.containers.container import Container
     from layersmith.oci.platform import Platform
     from layersmith.store import Store
 
@@ -30,6 +31,17 @@ def open_store(args: Namespace, *, create: bool = False, owners: bool = False) -
         with contextlib.suppress(SandboxError):
             enter()
     return Store.open(None if args.root is None else Path(args.root), create=create)
+
+
+def container_called(root: Path, name: str) -> Container | None:
+    """The container that ``name`` means, if any: containers come before images, as in docker inspect."""
+    from layersmith.containers.container import Containers
+    from layersmith.errors import NotFoundError
+
+    try:
+        return Containers(root).find(name)
+    except NotFoundError:
+        return None
 
 
 def platform_argument(parser: ArgumentParser) -> None:
