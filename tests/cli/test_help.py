@@ -1,0 +1,56 @@
+"""``--help``: consistent, with examples that the command's own parser takes."""
+
+from __future__ import annotations
+
+import importlib
+import re
+import shlex
+
+import pytest
+
+from layersmith import cli as command_line
+from layersmith.cli import COMMANDS, overview
+
+
+MISSING = frozenset(["start", "logs", "stop", "kill", "wait", "rm"])
+"""Commands that still lack examples; whoever adds them takes the name off this list, or the test says so."""
+
+
+def examples(text: str) -> list[str]:
+    """The command lines of an epilog: what follows two or more blanks says what they do."""
+    lines = [line.strip() for line in text.splitlines() if line.startswith("  ")]
+    return [re.split(r"\s{2,}", line)[0] for line in lines]
+
+
+def test_the_overview_lists_every_command() -> None:
+    """Each on a line that fits a terminal."""
+    lines = overview().splitlines()
+    for name, command in COMMANDS.items():
+        assert f"  {name:<12} {command.help}" in lines
+    assert max(map(len, lines)) <= 120
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=pytest.mark.xfail(reason="no examples yet") if name in MISSING else ())
+        for name in COMMANDS
+    ],
+)
+def test_every_command_has_examples_that_parse(name: str) -> None:
+    """An example with an option that does not exist would be worse than none."""
+    module = importlib.import_module(f"layersmith.cli.{COMMANDS[name].module}")
+    parser = command_line._parser(name, module)
+    assert parser.epilog is not None
+    assert parser.epilog.startswith("examples:\n")
+    found = 0
+    for line in examples(parser.epilog):
+        words = shlex.split(line, comments=True)
+        for start, word in enumerate(words[:-1]):
+            if word.lstrip("$(") == "layersmith" and words[start + 1] == name:
+                arguments = words[start + 2 :]
+                end = next((n for n, w in enumerate(arguments) if w[0] in "|&;<>"), len(arguments))
+                if not any("$(" in word for word in arguments[:end]):
+                    parser.parse_args(arguments[:end])
+                found += 1
+    assert found
