@@ -98,9 +98,11 @@ class Running:
     def started(self) -> Running:
         """Wait until it is set up; for `Spawner`. Raises what made that fail."""
         try:
+            # Told by the sandbox and by the spawner: whichever comes first.
+            awaited = {"ready", "cloned"}
             with self._waiting:
-                while self._status is None and self._receive() not in ("ready", "failed", "refused"):
-                    pass
+                while awaited and self._status is None and not self._failure:
+                    awaited.discard(self._receive())
             if self._status is not None or self._failure:
                 self.wait()
                 raise SandboxError(
@@ -182,7 +184,7 @@ class Spawner:
         ``sandbox`` gives capabilities, seccomp, limits, ``tty`` and control groups. Raises SandboxError, StepError.
         """
         try:
-            target = os.pidfd_open(_first_child(pid))
+            target = os.pidfd_open(_first_child(pid) if sandbox.init else pid)
         except OSError as error:
             raise SandboxError(f"enter the container of process {pid}: {error.strerror}") from error
         try:
