@@ -49,7 +49,7 @@ def exec(args: argparse.Namespace) -> int:
         if not args.detach:
             need_terminal(args)
             return _exec(args, container, None)
-        from layersmith.containers.lifecycle import detach
+        from layersmith.containers.detach import detach
 
         return detach(lambda ready: in_background(lambda: _exec(args, container, ready)))
     except LayersmithError as error:
@@ -69,7 +69,6 @@ def _exec(args: argparse.Namespace, container: Container, ready: Callable[[], No
         from layersmith.cli.attached import attachment
         from layersmith.containers import sandboxes
         from layersmith.containers.attach import attach
-        from layersmith.containers.control import command_pid
         from layersmith.containers.runtime import Started
         from layersmith.containers.streams import Streams
 
@@ -89,7 +88,7 @@ def _exec(args: argparse.Namespace, container: Container, ready: Callable[[], No
 
         def start(streams: Streams) -> Started:
             return spawner.enter_running(
-                command_pid(status),
+                status.pid,
                 sandbox,
                 process,
                 stdin=streams.stdin,
@@ -110,7 +109,7 @@ def start_arguments(parser: argparse.ArgumentParser) -> None:
 
 def start(args: argparse.Namespace) -> int:
     """Run containers' commands again, on the files that they left."""
-    from layersmith.containers.lifecycle import detach
+    from layersmith.containers.detach import detach
     from layersmith.errors import UsageError
 
     containers = containers_of(args)

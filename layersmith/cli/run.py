@@ -102,7 +102,7 @@ def run(args: argparse.Namespace) -> int:
         if not args.detach:
             need_terminal(args)
             return _run(args, options, None)
-        from layersmith.containers.lifecycle import detach
+        from layersmith.containers.detach import detach
 
         return detach(lambda ready: in_background(lambda: _run(args, options, ready)))
     except LayersmithError as error:

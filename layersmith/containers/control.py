@@ -55,7 +55,7 @@ def _process(container: Container) -> Iterator[int]:
     status = container.running()
     try:
         pidfd = os.pidfd_open(status.pid)
-    except ProcessLookupError:
+    except OSError:  # EINVAL: it ended before its number was recorded
         raise ConflictError(f"container {container.name} has just ended") from None
     try:
         if container.running().pid != status.pid:

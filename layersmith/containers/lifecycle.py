@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -75,34 +73,3 @@ def renew_work(container: Container) -> None:
 def xattr_namespace(isolation: Isolation) -> str:
     """Whose extended attributes hold overlayfs' marks: ``trusted`` ones are root's alone."""
     return "user" if isolation.userxattr else "trusted"
-
-
-def detach(work: Callable[[Callable[[], None]], int]) -> int:
-    """Do ``work(ready)`` in another process, which from ``ready()`` on is on its own: a session without a terminal.
-
-    Returns 0 then, or else the status that ``work`` returned without being ready. No thread may run in the caller.
-    """
-    reader, writer = os.pipe2(os.O_CLOEXEC)
-    child = os.fork()
-    if child:
-        os.close(writer)
-        ready = os.read(reader, 1)
-        os.close(reader)
-        return 0 if ready else os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-    os.close(reader)
-    status = 1
-    try:
-        status = work(lambda: _leave(writer))
-    finally:
-        os._exit(status)
-
-
-def _leave(writer: int) -> None:
-    os.setsid()
-    os.chdir("/")
-    null = os.open(os.devnull, os.O_RDWR)
-    for fd in range(3):
-        os.dup2(null, fd)
-    os.close(null)
-    os.write(writer, b".")
-    os.close(writer)
