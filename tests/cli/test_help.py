@@ -11,7 +11,6 @@ import pytest
 from layersmith import cli as command_line
 from layersmith.cli import COMMANDS, overview
 
-
 MISSING = frozenset(["start", "logs", "stop", "kill", "wait", "rm"])
 """Commands that still lack examples; whoever adds them takes the name off this list, or the test says so."""
 
