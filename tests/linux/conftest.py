@@ -99,9 +99,11 @@ def running_box(mode: str, script: str, **request: Any) -> Iterator[tuple[subpro
             assert worker.stdout is not None
             pickle.dump([{"script": script, "announce": True, **request}], worker.stdin)
             worker.stdin.close()
-            yield worker, json.loads(worker.stdout.readline())
+            announced = json.loads(worker.stdout.readline())
+            yield worker, announced
         finally:
             worker.kill()
+    shutil.rmtree(Path(announced["base"]).parent, ignore_errors=True)
 
 
 @pytest.fixture(params=["root", "rootless", "single"])

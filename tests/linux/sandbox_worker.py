@@ -82,7 +82,8 @@ def answer(spawner: Spawner, base: Path, request: dict[str, Any], *, userxattr: 
             first = output.readline() if after or announce else b""
             if announce:
                 data = base64.b64encode(pickle.dumps(sandbox)).decode()
-                print(json.dumps({"pid": running.pid, "worker": os.getpid(), "sandbox": data}), flush=True)
+                said = {"pid": running.pid, "worker": os.getpid(), "sandbox": data, "base": os.fspath(base)}
+                print(json.dumps(said), flush=True)
             if after:
                 running.kill(after)
             text = first + output.read()
