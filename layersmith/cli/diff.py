@@ -114,8 +114,14 @@ def _show_raw(store: Store, image: Image, number: int) -> None:
     from layersmith.linux.userns import isolation
 
     layer = image.layers[number]
-    namespace = "user" if isolation().userxattr else "trusted"
-    directory = unpack(store, layer, image.layers[:number], xattr_namespace=namespace)
+    stand = isolation()
+    directory = unpack(
+        store,
+        layer,
+        image.layers[:number],
+        xattr_namespace="user" if stand.userxattr else "trusted",
+        ignore_chown_errors=stand.single_id,
+    )
     print(f"layer {number + 1} of {len(image.layers)} on disk, in {directory}")
     for found in on_disk(directory):
         print("  " + raw_line(found))
