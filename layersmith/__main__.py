@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 
 
@@ -14,8 +15,21 @@ def main() -> int:
         print(f"layersmith {__version__}")
         return 0
     from layersmith.cli import run
+    from layersmith.errors import Cancelled
 
-    return run(sys.argv[1:])
+    status = run(sys.argv[1:])
+    if status == Cancelled.exit_code:
+        _leave(status)
+    return status
+
+
+def _leave(status: int) -> None:
+    """End at once: the interpreter would wait for threads that nobody waits for any more."""
+    try:
+        sys.stdout.flush()
+        sys.stderr.flush()
+    finally:
+        os._exit(status)
 
 
 if __name__ == "__main__":

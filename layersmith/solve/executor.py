@@ -5,7 +5,8 @@ Made once, in the main thread and before any other: the spawner must be forked f
 
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -14,9 +15,10 @@ from layersmith.execute.run import Runner
 from layersmith.execute.settings import RunSettings
 from layersmith.linux.spawner import Spawner
 from layersmith.linux.userns import Isolation
+from layersmith.oci.descriptor import Layer
 from layersmith.progress import Progress
 from layersmith.solve.merged import Merged
-from layersmith.solve.scheduler import Stop
+from layersmith.solve.scheduler import PATIENCE, Stop
 from layersmith.store import Pending, Store
 
 
@@ -40,7 +42,13 @@ class Executor:
         self.runner = Runner(store, spawner, isolation, settings, progress, stop)
         # Packs are queued in the order of the steps, and each waits only for those before it: two workers suffice
         # to keep both reading and compressing busy, and they can't wait for each other.
-        self.packer = ThreadPoolExecutor(2, thread_name_prefix="pack")
+        self._packer = ThreadPoolExecutor(2, thread_name_prefix="pack")
+        self._packs: list[Future[Layer]] = []
+
+    def pack(self, work: Callable[[], Layer]) -> Future[Layer]:
+        """Have a layer packed while the next steps run."""
+        self._packs.append(self._packer.submit(work))
+        return self._packs[-1]
 
     def discard_later(self, pending: Pending) -> None:
         """Remove an upper directory once no step can be standing on it any more: at the end."""
@@ -53,7 +61,9 @@ class Executor:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self.packer.shutdown(wait=True, cancel_futures=self.stop.urgent)
+        urgent = self.stop.urgent
+        self._packer.shutdown(wait=not urgent, cancel_futures=urgent)
+        wait(self._packs, timeout=PATIENCE)
         for pending in self._discard:
             self._store.snapshots.discard(pending)
         self.merged.__exit__(kind, error, trace)

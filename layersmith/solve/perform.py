@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Iterator
-from concurrent.futures import Future
 from contextlib import ExitStack
 
 from layersmith import ops
@@ -69,7 +68,7 @@ class _Performance:
         if isinstance(self.op, ops.ExecOp):
             pending = self.command(self.op)
             self.state.finished("ran")
-            packed: Future[Layer] = self.executor.packer.submit(self.pack_upper, pending, now)
+            packed = self.executor.pack(lambda: self.pack_upper(pending, now))
             return self.state.on_top(StackedLayer(packed, pending.path), now)
         with self.state.view() as view:
             layer = self.pack(self.items(view, int(now)))

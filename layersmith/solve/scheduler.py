@@ -12,6 +12,9 @@ from typing import TypeVar
 
 T = TypeVar("T")
 
+PATIENCE = 0.3
+"""Seconds that an interrupted build gives its threads to end in; then it ends without them."""
+
 
 def run_dag(
     needs: Sequence[Sequence[int]],
@@ -21,11 +24,15 @@ def run_dag(
     done: Mapping[int, T] | None = None,
     keep_going: bool = False,
     on_failure: Callable[[], None] = lambda: None,
+    on_interrupt: Callable[[], None] = lambda: None,
 ) -> dict[int, T]:
     """Call ``execute(node, results)`` for every node that is not ``done``, at most ``jobs`` at once, each as soon as its needs are done.
 
     At the first failure nothing new starts and ``on_failure`` is called, to stop what runs; with ``keep_going`` all
     that does not need the failed node is still done. Then the first failure is raised.
+
+    What interrupts the waiting itself (Ctrl-C) is raised after ``on_interrupt`` was called and `PATIENCE` is over;
+    what still runs by then, such as the reading of a file of many gigabytes, is left to its thread.
     """
     results: dict[int, T] = dict(done or {})
     failures: list[BaseException] = []
@@ -34,38 +41,38 @@ def run_dag(
         for node, before in enumerate(needs)
         if node not in results
     }
-    with ThreadPoolExecutor(jobs, thread_name_prefix="step") as pool:
-        running: dict[Future[T], int] = {}
+    pool = ThreadPoolExecutor(jobs, thread_name_prefix="step")
+    running: dict[Future[T], int] = {}
 
-        def start_ready() -> None:
-            for node in [n for n, before in waiting.items() if not before]:
-                del waiting[node]
-                running[pool.submit(execute, node, results)] = node
+    def start_ready() -> None:
+        for node in [n for n, before in waiting.items() if not before]:
+            del waiting[node]
+            running[pool.submit(execute, node, results)] = node
 
-        try:
+    try:
+        start_ready()
+        while running:
+            ended, _ = wait(running, return_when=FIRST_COMPLETED)
+            for future in sorted(ended, key=running.__getitem__):
+                node = running.pop(future)
+                error = future.exception()
+                if error is None:
+                    results[node] = future.result()
+                    for before in waiting.values():
+                        before.discard(node)
+                    continue
+                failures.append(error)
+                if not keep_going:
+                    waiting.clear()
+                    if len(failures) == 1:
+                        on_failure()
             start_ready()
-            while running:
-                ended, _ = wait(running, return_when=FIRST_COMPLETED)
-                for future in sorted(ended, key=running.__getitem__):
-                    node = running.pop(future)
-                    error = future.exception()
-                    if error is None:
-                        results[node] = future.result()
-                        for before in waiting.values():
-                            before.discard(node)
-                        continue
-                    failures.append(error)
-                    if not keep_going:
-                        waiting.clear()
-                        if len(failures) == 1:
-                            on_failure()
-                start_ready()
-        except BaseException:
-            # Ctrl-C arrives here, in the main thread: leaving the pool waits for what runs, so stop that first.
-            waiting.clear()
-            on_failure()
-            pool.shutdown(wait=False, cancel_futures=True)
-            raise
+    except BaseException:
+        on_interrupt()
+        pool.shutdown(wait=False, cancel_futures=True)
+        wait(running, timeout=PATIENCE)
+        raise
+    pool.shutdown()
     if failures:
         raise failures[0]
     return results

@@ -93,11 +93,15 @@ class Solver:
                     jobs=self.settings.jobs,
                     keep_going=self.settings.keep_going,
                     on_failure=self.stop.set,
+                    on_interrupt=self._interrupted,
                 )
                 return self._solved(results)
             except (KeyboardInterrupt, Cancelled):
-                self.stop.set(urgent=True)
+                self._interrupted()
                 raise
+
+    def _interrupted(self) -> None:
+        self.stop.set(urgent=True)
 
     def _known(self) -> dict[int, StepResult]:
         """The results of the steps that the cache has, as far as that can be told without doing anything."""

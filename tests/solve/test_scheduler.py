@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
+import _thread
 import threading
+import time
 
 import pytest
 
-from layersmith.solve.scheduler import Stop, run_dag
+from layersmith.solve.scheduler import PATIENCE, Stop, run_dag
 
 
 def test_every_node_sees_the_results_of_its_needs() -> None:
     """A node starts only when all that it needs has a result."""
     needs = [(), (0,), (0,), (1, 2)]
-    results = run_dag(
-        needs, lambda n, done: sum((done[m] for m in needs[n]), start=1), jobs=4
-    )
+    results = run_dag(needs, lambda n, done: sum((done[m] for m in needs[n]), start=1), jobs=4)
     assert results == {0: 1, 1: 2, 2: 2, 3: 5}
 
 
@@ -55,6 +55,25 @@ def test_first_failure_stops_the_rest() -> None:
         run_dag([(), (0,), (1,)], work, jobs=2, on_failure=lambda: stopped.append(True))
     assert started == [0]
     assert stopped == [True]
+
+
+def test_an_interrupt_does_not_wait_for_who_does_not_listen() -> None:
+    """Ctrl-C is raised soon, though a node is still at work; ``on_interrupt`` is called, and nothing new starts."""
+    started, interrupted, release = [], [], threading.Event()
+
+    def work(node: int, _done: dict[int, None]) -> None:
+        started.append(node)
+        _thread.interrupt_main()
+        release.wait(30)
+
+    begin = time.monotonic()
+    with pytest.raises(KeyboardInterrupt):
+        run_dag([(), (), (0,)], work, jobs=1, on_interrupt=lambda: interrupted.append(True))
+    took = time.monotonic() - begin
+    release.set()
+    assert took < PATIENCE + 2
+    assert interrupted == [True]
+    assert started == [0]
 
 
 def test_keep_going_finishes_what_does_not_need_the_failed() -> None:
