@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
-import secrets
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -140,7 +139,7 @@ def create(limits: Limits, *, root: Path = ROOT, proc: Path = Path("/proc")) -> 
     if limits == Limits():
         return Cgroup(limits, ())
     trees = hierarchies(root, proc)
-    name = f"{os.getpid()}.{_started(proc, os.getpid())}.{secrets.token_hex(4)}"
+    name = f"{os.getpid()}.{_started(proc, os.getpid())}.{os.urandom(4).hex()}"
     groups: dict[Path, int] = {}
     made = Cgroup(limits, ())
     try:
@@ -213,7 +212,9 @@ def _tree_of(controller: str, trees: tuple[Hierarchy, ...]) -> Hierarchy:
 def _make(tree: Hierarchy, path: Path, controller: str) -> None:
     try:
         for directory in (path.parent, path):
-            directory.mkdir(parents=True, exist_ok=True)  # parents: another build's end may just have removed them
+            directory.mkdir(
+                parents=True, exist_ok=True
+            )  # parents: another build's end may just have removed them
             if tree.version == 1 and controller == "cpuset":
                 _inherit_cpuset(directory)
     except OSError as error:

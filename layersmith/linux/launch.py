@@ -116,6 +116,17 @@ class Launch:
         """Run the process in the namespaces of the process that the pidfd ``target`` refers to."""
         self._reporting(lambda: self._enter(target))
 
+    def run_program(self) -> Never:
+        """Execute the process as it is, among the host's files and with the spawner's privileges."""
+
+        def steps() -> Never:
+            libc.prctl(libc.PR_SET_PDEATHSIG, signal.SIGKILL)
+            self._tell("ready")
+            self._connect()
+            execute.run(self.process.args, os.environ)
+
+        self._reporting(steps)
+
     def _reporting(self, steps: Callable[[], Never]) -> Never:
         try:
             steps()
@@ -344,6 +355,14 @@ class Launch:
                 pid1.supervise(child)
             os.setsid()
         libc.prctl(libc.PR_SET_PDEATHSIG, signal.SIGKILL)
+        self._connect(slave)
+        self.doing = "drop privileges"
+        execute.drop(identity, self.may, setgroups=self.machine.setgroups)
+        libc.prctl(libc.PR_SET_PDEATHSIG, signal.SIGKILL)  # changing ids has cleared it
+        execute.run(self.process.args, execute.environment(self.process, identity))
+
+    def _connect(self, slave: int = -1) -> None:
+        """Descriptors 0, 1 and 2: the terminal, or what the caller gave. All others close at exec."""
         self.doing = "connect the standard streams"
         if slave >= 0:
             terminal.become_controlling(slave)
@@ -351,10 +370,6 @@ class Launch:
             for target, source in enumerate((self.streams.stdin, self.streams.stdout, self.streams.stderr)):
                 os.dup2(source, target)
         libc.close_range(3, pid1.HIGHEST_DESCRIPTOR, cloexec=True)
-        self.doing = "drop privileges"
-        execute.drop(identity, self.may, setgroups=self.machine.setgroups)
-        libc.prctl(libc.PR_SET_PDEATHSIG, signal.SIGKILL)  # changing ids has cleared it
-        execute.run(self.process.args, execute.environment(self.process, identity))
 
     def _set_limits(self) -> None:
         for limit in self.sandbox.rlimits:

@@ -192,6 +192,15 @@ class Spawner:
         finally:
             os.close(target)
 
+    def run_program(self, args: tuple[str, ...], *, stdin: int, stdout: int, stderr: int) -> Running:
+        """Start a program of the host's, in no sandbox at all, that is to die with everything else (a network helper).
+
+        The same `Running`: 127 if there is no such program.
+        """
+        return self._request(
+            ("program", Sandbox("/", Process(args)), Process(args)), (stdin, stdout, stderr), None
+        )
+
     def close(self) -> None:
         """End the spawner and all that it runs. Idempotent."""
         with self._lock:
@@ -349,6 +358,8 @@ class _Server:
             launched = self.launch.Launch(sandbox, process, self.machine, may, ends)
             if kind == "run":
                 launched.launch()
+            if kind == "program":
+                launched.run_program()
             launched.enter(streams[3])
         self.children[pidfd] = pid, replies
         self.poll.register(pidfd, select.POLLIN)
