@@ -81,7 +81,7 @@ def _exec(args: argparse.Namespace, container: Container, ready: Callable[[], No
             user=args.user or process.user,
         )
         sandbox = replace(
-            sandboxes.sandbox(container, (), isolation),
+            sandboxes.sandbox(container, (), isolation, cgroups=status.cgroups),
             tty=args.tty,
             insecure=args.privileged or container.config.insecure,
         )
@@ -129,6 +129,9 @@ def start(args: argparse.Namespace) -> int:
     def one(name: str) -> None:
         nonlocal failed
         container = containers.find(name)
+        if container.status().state == "running":
+            print(name)
+            return
         args.interactive = container.config.open_stdin
         failed = detach(lambda ready: in_background(lambda: _start(args, container, ready))) or failed
 

@@ -14,9 +14,10 @@ from typing import TYPE_CHECKING
 from layersmith.errors import LayersmithError, UsageError
 
 if TYPE_CHECKING:
-    from layersmith.containers.config import ContainerConfig, Limits
+    from layersmith.containers.config import ContainerConfig
     from layersmith.containers.configure import RunOptions
     from layersmith.image import Image
+    from layersmith.linux.cgroups import Limits
     from layersmith.oci.descriptor import Descriptor
     from layersmith.store import Store
 
@@ -168,6 +169,8 @@ def _run(args: argparse.Namespace, options: RunOptions, ready: Callable[[], None
             with _cidfile(args.cidfile, container.id), attachment(args, container.id, ready) as attached:
                 status = lifecycle.run(host, container, attached)
         host.containers.sweep(store.trash)
+    if status.error:
+        print(f"layersmith: {status.error}", file=sys.stderr)
     return status.code
 
 
@@ -273,13 +276,13 @@ def _security(texts: Sequence[str]) -> tuple[bool, bool]:
 
 
 def _limits(args: argparse.Namespace) -> Limits:
-    from layersmith.containers.config import Limits
     from layersmith.containers.options import number, size
+    from layersmith.linux.cgroups import Limits
 
     return Limits(
         memory=size(args.memory, "--memory"),
         memory_swap=size(args.memory_swap, "--memory-swap"),
         cpus=number(args.cpus, "--cpus"),
-        cpuset_cpus=args.cpuset_cpus,
+        cpuset=args.cpuset_cpus,
         pids=int(number(args.pids_limit, "--pids-limit")),
     )

@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from layersmith.errors import TransportError
+from layersmith.linux.cgroups import Limits
 from layersmith.linux.mounts import Bind, Tmpfs
 from layersmith.linux.sandbox import DEFAULT_CAPABILITIES, DEFAULT_SHM_SIZE, Rlimit
 from layersmith.oci.descriptor import Descriptor
@@ -17,18 +18,6 @@ DEFAULT_STOP_TIMEOUT = 10
 
 Mount = Bind | Tmpfs
 _MOUNTS: dict[str, type[Bind] | type[Tmpfs]] = {"bind": Bind, "tmpfs": Tmpfs}
-
-
-@dataclass(frozen=True, slots=True)
-class Limits:
-    """What a container may use: bytes of memory and of memory plus swap (-1: unlimited), processors' worth of time,
-    the processors it may run on (``0-2,5``), processes. 0 and ``""`` set no limit."""
-
-    memory: int = 0
-    memory_swap: int = 0
-    cpus: float = 0.0
-    cpuset_cpus: str = ""
-    pids: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +55,7 @@ class ContainerConfig:
     add_hosts: tuple[str, ...] = ()
     dns: tuple[str, ...] = ()
     shm_size: int = DEFAULT_SHM_SIZE
-    limits: Limits = Limits()
+    limits: Limits = Limits()  # noqa: RUF009  (frozen)
     stop_signal: str = DEFAULT_STOP_SIGNAL
     stop_timeout: int = DEFAULT_STOP_TIMEOUT
     isolation: str = "builtin"

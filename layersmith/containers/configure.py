@@ -10,12 +10,12 @@ from layersmith.containers.config import (
     DEFAULT_STOP_SIGNAL,
     DEFAULT_STOP_TIMEOUT,
     ContainerConfig,
-    Limits,
     Mount,
 )
 from layersmith.containers.options import environment, signal_number
 from layersmith.errors import UsageError
 from layersmith.linux import caps
+from layersmith.linux.cgroups import Limits
 from layersmith.linux.sandbox import DEFAULT_SHM_SIZE, Rlimit
 from layersmith.oci.config import ImageConfig
 from layersmith.oci.descriptor import Descriptor

@@ -314,6 +314,8 @@ class Containers:
             if lock is None:
                 if not container.directory.exists():
                     raise NotFoundError(f"container {container.name} was removed")
+                if container.status().state == RUNNING:
+                    raise ConflictError(f"container {container.name} is running", hint="stop it first")
                 # Whoever only looks holds the lock for a moment.
                 if time.monotonic() > deadline:
                     raise ConflictError(f"container {container.name} is in use")

@@ -56,7 +56,6 @@ def document(container: Container) -> dict[str, Any]:
             "ShmSize": config.shm_size,
             "Memory": config.limits.memory,
             "NanoCpus": int(config.limits.cpus * 1_000_000_000),
-            "CpusetCpus": config.limits.cpuset_cpus,
             "PidsLimit": config.limits.pids,
         },
         "Mounts": [

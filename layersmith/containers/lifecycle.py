@@ -15,6 +15,7 @@ from layersmith.containers.status import Status
 from layersmith.containers.supervise import supervise
 from layersmith.image import Image
 from layersmith.layer.unpack import lowerdirs
+from layersmith.linux import cgroups
 from layersmith.store.files import remove_tree, storing
 
 if TYPE_CHECKING:
@@ -45,8 +46,20 @@ def run(host: Host, container: Container, attachment: Attachment) -> Status:
             stack.callback(host.containers.remove, container, host.store.trash)
         renew_work(container)
         image = Image.read(host.store, container.config.manifest)
-        described = sandbox(container, lowers(host.store, image, host.isolation), host.isolation)
-        return supervise(container, host.runtime, described, attachment)
+        directories = lowers(host.store, image, host.isolation)
+        cgroup = stack.enter_context(cgroups.create(container.config.limits))
+        described = sandbox(container, directories, host.isolation, cgroups=cgroup.directories)
+        return supervise(
+            container, host.runtime, described, attachment, diagnose=lambda: _out_of_memory(cgroup)
+        )
+
+
+def _out_of_memory(cgroup: cgroups.Cgroup) -> str:
+    killed = cgroup.oom_kills()
+    if not killed:
+        return ""
+    what = "a process" if killed == 1 else f"{killed} processes"
+    return f"memory ran out: the kernel killed {what} at the limit of {cgroup.limits.memory} bytes (--memory)"
 
 
 def lowers(store: Store, image: Image, isolation: Isolation) -> tuple[Path, ...]:

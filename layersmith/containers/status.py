@@ -21,7 +21,7 @@ KILLED = 137
 class Status:
     """``state`` since ``at`` (seconds since the epoch). Running: ``pid`` is the container's first process and
     ``supervisor`` who started it. Exited: ``code`` as a shell gives it, ``error`` why it could not run or was ended,
-    ``started`` when it began (0: never)."""
+    ``started`` when it began (0: never). ``cgroups``: directories of the control groups that it runs in."""
 
     state: str
     at: float
@@ -30,6 +30,7 @@ class Status:
     code: int = 0
     error: str = ""
     started: float = 0.0
+    cgroups: tuple[str, ...] = ()
 
 
 def append_status(path: Path, status: Status) -> None:
@@ -49,7 +50,8 @@ def read_status(fd: int) -> Status | None:
         data += part
     for line in reversed(data.split(b"\n")[:-1]):
         try:
-            return Status(**json.loads(line))
+            values = json.loads(line)
+            return Status(**values | {"cgroups": tuple(values.get("cgroups", ()))})
         except (ValueError, TypeError):
             continue
     return None

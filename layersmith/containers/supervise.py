@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import time
+from collections.abc import Callable
 from contextlib import ExitStack
 
 from layersmith.containers.attach import Attachment, attach
@@ -19,10 +20,17 @@ from layersmith.linux.sandbox import Sandbox
 FAILED = 125
 
 
-def supervise(container: Container, runtime: Runtime, sandbox: Sandbox, attachment: Attachment) -> Status:
+def supervise(
+    container: Container,
+    runtime: Runtime,
+    sandbox: Sandbox,
+    attachment: Attachment,
+    *,
+    diagnose: Callable[[], str] = str,
+) -> Status:
     """Run ``container``, whose lock the caller holds, to its end. Raises SandboxError, StepError: it could not start.
 
-    Either is recorded.
+    Either is recorded, with what ``diagnose`` has to say about the end.
     """
     begun = 0.0
     code, error = FAILED, ""
@@ -31,7 +39,9 @@ def supervise(container: Container, runtime: Runtime, sandbox: Sandbox, attachme
         nonlocal begun
         running = runtime.run(sandbox, stdin=streams.stdin, stdout=streams.stdout, stderr=streams.stderr)
         begun = time.time()
-        container.record(Status(RUNNING, begun, running.pid, os.getpid(), started=begun))
+        container.record(
+            Status(RUNNING, begun, running.pid, os.getpid(), started=begun, cgroups=sandbox.cgroups)
+        )
         return running
 
     with ExitStack() as stack:
@@ -39,6 +49,7 @@ def supervise(container: Container, runtime: Runtime, sandbox: Sandbox, attachme
         timeout = container.config.stop_timeout
         try:
             code = attach(start, attachment, tty=sandbox.tty, log=log, stop_timeout=timeout)
+            error = diagnose()
         except LayersmithError as failure:
             error = failure.message
             raise
