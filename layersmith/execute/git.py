@@ -10,6 +10,7 @@ import base64
 import os
 import re
 import shutil
+import signal
 import subprocess
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -17,6 +18,7 @@ from urllib.parse import urlsplit
 
 from layersmith.errors import CopyError
 from layersmith.execute.giturl import GitUrl
+from layersmith.linux import libc
 
 PROTOCOLS = "https:http:git:ssh"
 PASSED = (
@@ -106,6 +108,11 @@ def checkout(
     return commit
 
 
+def _end_with_parent() -> None:
+    """In the child: however the build ends, its clones end, too. git passes SIGTERM on to its helpers."""
+    libc.prctl(libc.PR_SET_PDEATHSIG, signal.SIGTERM)
+
+
 class _Git:
     """The git command on one working directory."""
 
@@ -128,6 +135,7 @@ class _Git:
                 timeout=TIMEOUT,
                 umask=0o022,
                 check=False,
+                preexec_fn=_end_with_parent,
             )
         except FileNotFoundError:
             raise CopyError(
