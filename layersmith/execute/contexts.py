@@ -8,9 +8,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from layersmith.context.giturl import is_git_url, parse_git_url
 from layersmith.errors import CopyError, TransportError, UsageError
 from layersmith.execute.git import PROTOCOLS, checkout
-from layersmith.execute.giturl import is_git_url, parse_git_url
 from layersmith.execute.tree import Tree
 
 BLOCK = 1 << 20

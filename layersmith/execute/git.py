@@ -16,8 +16,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from layersmith.context.giturl import GitUrl
 from layersmith.errors import CopyError
-from layersmith.execute.giturl import GitUrl
 from layersmith.linux import libc
 
 PROTOCOLS = "https:http:git:ssh"

@@ -16,9 +16,9 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
+from layersmith.context.giturl import parse_git_url
 from layersmith.errors import CopyError
 from layersmith.execute.git import PROTOCOLS, checkout, resolve
-from layersmith.execute.giturl import parse_git_url
 from layersmith.execute.selection import Fetched, Place, Remote
 from layersmith.execute.tree import Tree
 from layersmith.ops import CopyOp, GitSource, HttpSource

@@ -9,6 +9,7 @@ from typing import Protocol
 from layersmith import ops
 from layersmith.buildfile import mounts
 from layersmith.buildfile.instructions import Add, Command, Copy, Heredoc, MountFlag, Run
+from layersmith.context.giturl import is_git_url
 from layersmith.errors import PlanError
 from layersmith.oci.config import ImageConfig
 from layersmith.oci.process import Process
@@ -141,7 +142,7 @@ def add_op(scope: Scope, instruction: Add) -> ops.CopyOp:
 
 
 def _add_source(source: str, checksum: str | None, *, keep_git_dir: bool) -> ops.CopySource:
-    if values.is_git(source):
+    if is_git_url(source):
         return ops.GitSource(source, checksum, keep_git_dir)
     if values.is_url(source):
         return ops.HttpSource(source, checksum)

@@ -13,7 +13,6 @@ from layersmith.errors import PlanError
 
 _PORT = re.compile(r"(?:.*:)?(?P<first>\d+)(?:-(?P<last>\d+))?\Z")
 _PROTOCOLS = ("tcp", "udp", "sctp")
-_GIT_HOST = re.compile(r"(?:git@|git://|ssh://|github\.com/)|https?://[^#?]+\.git(?:[#?].*)?\Z")
 
 
 def ports(word: str) -> list[str]:
@@ -66,11 +65,6 @@ def destination(current: str, path: str) -> str:
 def _clean(path: str) -> str:
     # normpath keeps exactly two leading slashes, as POSIX allows.
     return "/" + posixpath.normpath(path).lstrip("/")
-
-
-def is_git(source: str) -> bool:
-    """Whether ADD and a context take ``source`` for a git repository rather than a file to download."""
-    return _GIT_HOST.match(source) is not None
 
 
 def is_url(source: str) -> bool:

@@ -18,7 +18,7 @@ from layersmith.linux.userns import Isolation
 from layersmith.oci.descriptor import Layer
 from layersmith.progress import Progress
 from layersmith.solve.merged import Merged
-from layersmith.solve.scheduler import PATIENCE, Stop
+from layersmith.solve.scheduler import Stop
 from layersmith.store import Pending, Store
 
 
@@ -61,9 +61,8 @@ class Executor:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        urgent = self.stop.urgent
-        self._packer.shutdown(wait=not urgent, cancel_futures=urgent)
-        wait(self._packs, timeout=PATIENCE)
+        self._packer.shutdown(wait=False, cancel_futures=self.stop.urgent)
+        wait(self._packs, timeout=self.stop.patience())
         for pending in self._discard:
             self._store.snapshots.discard(pending)
         self.merged.__exit__(kind, error, trace)

@@ -80,7 +80,13 @@ class _Performance:
         match self.op:
             case ops.CopyOp():
                 return copy_items(
-                    self.op, self.state.trees, self.state.remote, view, now=now, warn=self.state.warn
+                    self.op,
+                    self.state.trees,
+                    self.state.remote,
+                    view,
+                    now=now,
+                    warn=self.state.warn,
+                    scratch=self.state.solver.scratch,
                 )
             case ops.MkdirOp():
                 return mkdir_items(self.op, view, now=now)

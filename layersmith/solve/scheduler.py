@@ -6,6 +6,7 @@ Knows nothing of steps: a node is an index, needs are smaller indexes.
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from typing import TypeVar
@@ -84,17 +85,28 @@ class Stop:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._set = False
-        self.urgent = False
-        """A person asked: drop even what is merely being packed."""
+        self._urgent_since: float | None = None
         self._calls: dict[int, Callable[[], None]] = {}
 
     def __bool__(self) -> bool:
         return self._set
 
+    @property
+    def urgent(self) -> bool:
+        """A person asked: drop even what is merely being packed."""
+        return self._urgent_since is not None
+
+    def patience(self) -> float | None:
+        """Seconds for which to wait for threads: no bound unless it is urgent, then what is left of `PATIENCE`."""
+        if self._urgent_since is None:
+            return None
+        return max(0.0, self._urgent_since + PATIENCE - time.monotonic())
+
     def set(self, *, urgent: bool = False) -> None:
         """Set the flag and make all calls, once."""
         with self._lock:
-            self.urgent = self.urgent or urgent
+            if urgent and self._urgent_since is None:
+                self._urgent_since = time.monotonic()
             calls = list(self._calls.values()) if not self._set else []
             self._set = True
         for call in calls:

@@ -155,7 +155,12 @@ class StepState:
         scratch = self.solver.scratch / f"remote-{self.index}"
         scratch.mkdir()
         return fetch_remote(
-            self.op, fetch=self.solver.fetch, scratch=scratch, secrets=self.secret, warn=self.warn
+            self.op,
+            fetch=self.solver.fetch,
+            scratch=scratch,
+            memory=self.store.root / "remotes",
+            secrets=self.secret,
+            warn=self.warn,
         )
 
     def secret(self, name: str) -> bytes | None:

@@ -36,7 +36,7 @@ from layersmith.store.snapshots import Snapshots
 from layersmith.store.statcache import StatCache
 
 LAYOUT = canonical({"imageLayoutVersion": "1.0.0"})
-_DIRECTORIES = ("blobs", "blobs/sha256", "snapshots", "layers", "cache", "tmp", "locks")
+_DIRECTORIES = ("blobs", "blobs/sha256", "snapshots", "layers", "cache", "remotes", "tmp", "locks")
 _UNSAFE = re.compile(r"[^A-Za-z0-9_.+-]")
 _TIDY_SECONDS = 0.5
 

@@ -16,7 +16,7 @@ from layersmith.errors import CopyError
 from layersmith.execute.contexts import directory_from_url, is_remote
 from layersmith.execute.copy import copy_inputs, fetch_remote
 from layersmith.execute.git import checkout, resolve
-from layersmith.execute.giturl import GitUrl, is_git_url, parse_git_url
+from layersmith.context.giturl import GitUrl, is_git_url, parse_git_url
 from layersmith.ops import CopyOp, GitSource
 
 FILE = "https:file"

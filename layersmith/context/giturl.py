@@ -1,4 +1,4 @@
-"""EXECUTE: what a git URL says. In: its text. Out: `GitUrl`."""
+"""CONTEXT: what a git URL says. In: its text. Out: `GitUrl`."""
 
 from __future__ import annotations
 
