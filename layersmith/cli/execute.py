@@ -10,7 +10,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from layersmith.cli.containers import containers_of, each
-from layersmith.cli.run import in_background, need_terminal, own_failure
+from layersmith.cli.run import in_background, need_terminal, notify, own_failure
 from layersmith.errors import LayersmithError
 
 if TYPE_CHECKING:
@@ -148,9 +148,11 @@ def _start(args: argparse.Namespace, container: Container, ready: Callable[[], N
         from layersmith.cli.attached import attachment
         from layersmith.cli.stores import open_store
         from layersmith.containers import lifecycle
+        from layersmith.linux.network import DefaultNetwork
 
         store = stack.enter_context(open_store(args))
-        host = lifecycle.Host(store, spawner, isolation)
+        network = stack.enter_context(DefaultNetwork(spawner, store.temporary("network")))
+        host = lifecycle.Host(store, spawner, isolation, network.connect, notify)
         with host.containers.supervise(container):
             with attachment(args, container.name, ready) as attached:
                 status = lifecycle.run(host, container, attached)

@@ -146,13 +146,15 @@ def _run(args: argparse.Namespace, options: RunOptions, ready: Callable[[], None
         from layersmith.cli.attached import attachment
         from layersmith.containers import lifecycle
         from layersmith.containers.configure import configure
+        from layersmith.linux.network import DefaultNetwork
         from layersmith.store import Store
 
         for warning in isolation.warnings:
-            print(f"warning: {warning}", file=sys.stderr)
+            notify(warning)
         store = stack.enter_context(Store.open(None if args.root is None else Path(args.root)))
         manifest, image = _image(store, args)
-        host = lifecycle.Host(store, spawner, isolation)
+        network = stack.enter_context(DefaultNetwork(spawner, store.temporary("network")))
+        host = lifecycle.Host(store, spawner, isolation, network.connect, notify)
 
         def config(id: str, name: str) -> ContainerConfig:
             return configure(
@@ -172,6 +174,11 @@ def _run(args: argparse.Namespace, options: RunOptions, ready: Callable[[], None
     if status.error:
         print(f"layersmith: {status.error}", file=sys.stderr)
     return status.code
+
+
+def notify(text: str) -> None:
+    """Say what a person should know."""
+    print(f"warning: {text.replace('steps use', 'the container uses', 1)}", file=sys.stderr)
 
 
 @contextlib.contextmanager

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +17,7 @@ from layersmith.containers.supervise import supervise
 from layersmith.image import Image
 from layersmith.layer.unpack import lowerdirs
 from layersmith.linux import cgroups
+from layersmith.linux.network import Connection
 from layersmith.store.files import remove_tree, storing
 
 if TYPE_CHECKING:
@@ -25,11 +27,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Host:
-    """What containers run on: the store, what runs sandboxes, and how this process is isolated."""
+    """What containers run on: the store, what runs sandboxes, how this process is isolated, what the network ``default``
+    is, and who hears of what a person should know."""
 
     store: Store
     runtime: Runtime
     isolation: Isolation
+    connect: Callable[[], Connection]
+    notify: Callable[[str], None] = lambda _: None
 
     @property
     def containers(self) -> Containers:
@@ -48,10 +53,22 @@ def run(host: Host, container: Container, attachment: Attachment) -> Status:
         image = Image.read(host.store, container.config.manifest)
         directories = lowers(host.store, image, host.isolation)
         cgroup = stack.enter_context(cgroups.create(container.config.limits))
-        described = sandbox(container, directories, host.isolation, cgroups=cgroup.directories)
+        connection = _connection(host, container.config.network)
+        described = sandbox(
+            container, directories, host.isolation, connection=connection, cgroups=cgroup.directories
+        )
         return supervise(
             container, host.runtime, described, attachment, diagnose=lambda: _out_of_memory(cgroup)
         )
+
+
+def _connection(host: Host, network: str) -> Connection:
+    if network != "default":
+        return Connection(network)
+    connection = host.connect()
+    if connection.notice:
+        host.notify(connection.notice)
+    return connection
 
 
 def _out_of_memory(cgroup: cgroups.Cgroup) -> str:

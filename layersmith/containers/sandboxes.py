@@ -12,6 +12,7 @@ from layersmith.containers.config import ContainerConfig
 from layersmith.containers.container import Container
 from layersmith.linux import hostfiles
 from layersmith.linux.execute import DEFAULT_PATH
+from layersmith.linux.network import Connection
 from layersmith.linux.overlay import Overlay
 from layersmith.linux.sandbox import Sandbox
 from layersmith.oci.process import Process
@@ -25,27 +26,27 @@ def sandbox(
     lowers: Sequence[Path],
     isolation: Isolation,
     *,
-    network: str = "host",
+    connection: Connection = Connection("host"),  # noqa: B008  (frozen)
     cgroups: tuple[str, ...] = (),
 ) -> Sandbox:
-    """What runs ``container`` on ``lowers`` (topmost first). ``network`` is what the network ``default`` means here.
+    """What runs ``container`` on ``lowers`` (topmost first), connected to the world by ``connection``.
 
     Raises UsageError for an ``--add-host`` that is none.
     """
     config = container.config
-    network = network if config.network == "default" else config.network
+    private = connection.network not in ("host", "none")
     return Sandbox(
         root(container, lowers, isolation),
         process(config),
         mounts=config.mounts,
         hostname=config.hostname,
-        network=network,
+        network=connection.network,
         capabilities=frozenset(config.capabilities),
         insecure=config.insecure,
         seccomp=config.seccomp,
         no_new_privileges=config.no_new_privileges,
         readonly_rootfs=config.readonly,
-        resolv_conf=hostfiles.resolv_conf(config.dns, private_network=network not in ("host", "none")),
+        resolv_conf=hostfiles.resolv_conf(config.dns or connection.nameservers, private_network=private),
         hosts=hostfiles.hosts(config.hostname, config.add_hosts),
         etc_hostname=f"{config.hostname}\n".encode(),
         shm_size=config.shm_size,
