@@ -96,8 +96,8 @@ def _tokens(line: LogicalLine, form: Form) -> list[_Token]:
     for name, value in form.flags:
         known.append(_Token(name.start, value.end if value else name.end))
     words = form.words
-    if words and words[0].kind != "JSON" and words[0].text.startswith("["):
-        # An odd blank in it may be all that keeps this from being JSON.
+    if words and words[0].kind != "JSON" and (words[0].text[0] == "[" or words[0].text[-1] in "\\`"):
+        # A blank may be all that keeps this from being JSON, or another word.
         known.append(_Token(words[0].start, len(line.text)))
         words = ()
     for word in words:

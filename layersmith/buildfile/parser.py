@@ -267,7 +267,7 @@ def write_tables() -> None:
 def _count_words(line: LogicalLine) -> int:
     """An upper bound of what the grammar will find; a command is one word, whatever flags it might have."""
     text = line.text
-    return text.count("--") if builders.is_shell_text(text) else text.count(" ") + text.count("\t")
+    return text.count("--") if builders.is_shell_text(text) else len(text.split())
 
 
 def _too_much(line: LogicalLine) -> BuildfileSyntaxError:

@@ -147,7 +147,8 @@ def _arguments(instruction: Instruction) -> list[str]:
         case ast.Label() | ast.Env():
             if instruction.legacy:
                 key, value = instruction.pairs[0]
-                return [_first(key), value]
+                # One blank behind an escape would be part of the key.
+                return [_first(key) + (" " if key[-1] in "\\`" else ""), value]
             first, *others = (f"{key}={value}" for key, value in instruction.pairs)
             return [_first(first), *others]
         case ast.Arg():

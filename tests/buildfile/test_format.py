@@ -47,6 +47,7 @@ FORMATTED = {
         "# escape=\\\n\n# escape=`\nFROM x\n",
     ),
     "what must not become JSON": ('COPY  ["a",\f"b"]\n', 'COPY ["a",\f"b"]\n'),
+    "what must not become a pair": ("ENV  \\  a=b  c\n", "ENV \\  a=b  c\n"),
     "an odd blank that matters": ("RUN a\\\v\nUSER b\n", "RUN a\\\f\nUSER b\n"),
     "a comment at the end of a continuation": ("RUN a \\\n # b\n", "RUN a\n# b\n"),
 }
@@ -87,6 +88,7 @@ UNPARSED = [
     "ENV a=b c='d e' f=",
     "ENV a  b c",
     "ENV -- --a=b",
+    "ENV \\  a=b c",
     "ARG a b= c='d e'",
     'LABEL a="open',
     "EXPOSE 1 2/udp",
