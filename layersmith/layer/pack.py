@@ -1,12 +1,13 @@
 """LAYER: items to a blob in the store, in one pass. In: `Item`s. Out: a `Layer` and its file index.
 
-The calling thread walks, reads and lays out the tar; two more take its 1 MiB pieces, one for the DiffID, one for
+The calling thread walks, reads and lays out the tar; two more take its pieces, one for the DiffID, one for
 compressing, the digest and the blob.
 """
 
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Iterable
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -36,6 +37,8 @@ class Packed:
 
 
 ZSTD = Compression()
+_WRITEBACK = 8 << 20
+"""Bytes of a blob after which the disk is set to work on them."""
 
 
 def pack(
@@ -88,6 +91,7 @@ class _Blob:
         self._compressor = compression.compressor()
         self._hasher = hashlib.sha256()
         self._size = 0
+        self._sent = 0
 
     def add(self, piece: memoryview) -> None:
         self._write(self._compressor.compress(piece))
@@ -103,3 +107,9 @@ class _Blob:
             self._hasher.update(data)
             self._writer.write(data)
             self._size += len(data)
+            if self._size - self._sent >= _WRITEBACK:
+                # On pages just written this does not drop them, but starts to write them out (mm/fadvise.c): then
+                # the fsync in commit finds little left to wait for.
+                length = self._size - self._sent
+                os.posix_fadvise(self._writer.fileno(), self._sent, length, os.POSIX_FADV_DONTNEED)
+                self._sent = self._size

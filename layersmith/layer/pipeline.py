@@ -1,4 +1,4 @@
-"""Threads that work on a stream of 1 MiB buffers side by side. In: buffers to fill. Out: each station's effects, in order.
+"""Threads that work on a stream of large buffers side by side. In: buffers to fill. Out: each station's effects, in order.
 
 Hashing, compressing and writing drop the interpreter lock, so with a thread for each they take no longer together
 than the longest alone. Buffers go round: their number bounds the memory, and makes a fast station wait for a slow one.
@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator
+from mmap import mmap
 from queue import SimpleQueue
 from types import TracebackType
 from typing import Self
 
 from layersmith.layer.tar.writer import PIECE
 
-BUFFERS = 8
+BUFFERS = 5
 
 Station = Callable[[memoryview], None]
 _Piece = tuple[memoryview, int] | None
@@ -37,8 +38,8 @@ class Pipeline:
 
     @staticmethod
     def buffer() -> memoryview:
-        """A buffer to begin with."""
-        return memoryview(bytearray(PIECE))
+        """A buffer to begin with; pages that are never written to take no memory."""
+        return memoryview(mmap(-1, PIECE))
 
     def emit(self, buffer: memoryview, length: int) -> memoryview:
         """Send off the first ``length`` bytes of ``buffer``; a buffer to go on with (see `TarWriter`)."""
@@ -146,7 +147,7 @@ class Feed:
     def close(self) -> None:
         """End the threads, wherever they are."""
         self._stop.set()
-        self._free.put(memoryview(bytearray(PIECE)))
+        self._free.put(Pipeline.buffer())
         for thread in self._threads:
             thread.join()
 

@@ -32,6 +32,8 @@ _CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _TYPES = {CHR: stat.S_IFCHR, BLK: stat.S_IFBLK, FIFO: stat.S_IFIFO}
 _HOLE = bytes(1 << 16)
+_LONG = 1 << 20
+"""Bytes of a file from which on it is searched for long runs of zeros."""
 _SECOND = 1_000_000_000
 
 
@@ -77,7 +79,7 @@ class SnapshotWriter:
             try:
                 if entry.size:
                     data = content.take()
-                    if len(data) != entry.size or content.sparse is not None:
+                    if len(data) != entry.size or entry.size > _LONG or content.sparse is not None:
                         _write_long(fd, data, entry, content)
                     elif os.write(fd, data) != len(data):
                         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
@@ -269,7 +271,7 @@ def _write(fd: int, data: memoryview) -> None:
 
 
 def _write_long(fd: int, data: memoryview, entry: Entry, content: TarReader) -> None:
-    """Write what doesn't come in one piece; long runs of zeros and a sparse file's holes take no space."""
+    """Write a long file, or one that doesn't come in one piece; long runs of zeros and a sparse file's holes take no space."""
     if content.sparse is not None:
         for offset, length in content.sparse:
             os.lseek(fd, offset, os.SEEK_SET)

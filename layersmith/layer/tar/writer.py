@@ -12,8 +12,12 @@ from zlib import adler32
 from layersmith.errors import StepError
 from layersmith.layer.entry import DIR, Content, Entry
 
-PIECE = 1 << 20
-"""Bytes handed over at a time. ISA-L's output depends on it, so it is part of the format."""
+PIECE = 4 << 20
+"""Bytes handed over at a time. ISA-L's output depends on it, so it is part of the format.
+
+Each handing over makes threads wait for the interpreter lock, and longer on a busy machine: with 1 MiB, packing
+40,000 files on one took a quarter longer.
+"""
 
 BLOCK = 512
 RECORD = 10240
