@@ -12,6 +12,8 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from layersmith.errors import Cancelled
+
 if TYPE_CHECKING:
     from layersmith.bases import StoreBases
     from layersmith.build import Built
@@ -20,6 +22,9 @@ if TYPE_CHECKING:
     from layersmith.progress import Progress
     from layersmith.solve import Isolate
     from layersmith.store import Store
+
+GRACE_SECONDS = 0.8
+"""From a signal to the end of the process, whatever is still going on."""
 
 BUILD_EXAMPLES = """\
 examples:
@@ -137,13 +142,20 @@ def _isolate(stack: ExitStack) -> Isolate:
 
 
 def _end_on_signals() -> None:
-    """SIGTERM and SIGHUP end a build as Ctrl-C does."""
+    """SIGTERM and SIGHUP end a build as Ctrl-C does: within a second, even if a thread can't be stopped.
+
+    What such an end leaves in the store's tmp/ is swept at the next start.
+    """
     import signal
+    import threading
 
     def stop(*_: object) -> None:
+        last_resort = threading.Timer(GRACE_SECONDS, os._exit, (Cancelled.exit_code,))
+        last_resort.daemon = True
+        last_resort.start()
         raise KeyboardInterrupt
 
-    for number in (signal.SIGTERM, signal.SIGHUP):
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, stop)
 
 

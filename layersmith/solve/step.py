@@ -6,8 +6,7 @@ Imports little: a build that is all cached gets no further than this module.
 from __future__ import annotations
 
 import time
-from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from layersmith import ops
 from layersmith.progress import Notice, StepFinished
@@ -15,7 +14,7 @@ from layersmith.solve.keys import KeyParts, recipe
 from layersmith.solve.results import StackedLayer, StepResult
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from layersmith.execute.copy import CopyInputs, Remote
     from layersmith.execute.tree import Tree
@@ -24,6 +23,26 @@ if TYPE_CHECKING:
     from layersmith.solve.merged import Merged
     from layersmith.solve.solver import Solver
     from layersmith.store.cache import Record
+
+
+T = TypeVar("T")
+
+
+class once(Generic[T]):
+    """A property that is made when first asked for and kept in the instance.
+
+    functools.cached_property holds one lock for all instances before Python 3.12: a step that waits for its parent
+    while making its key would keep the parent from making its own.
+    """
+
+    def __init__(self, make: Callable[[Any], T]) -> None:
+        self._make = make
+        self._name = make.__name__
+        self.__doc__ = make.__doc__
+
+    def __get__(self, instance: Any, _owner: type) -> T:
+        value = instance.__dict__[self._name] = self._make(instance)
+        return value
 
 
 class StepState:
@@ -85,14 +104,14 @@ class StepState:
 
     # Keys
 
-    @cached_property
+    @once
     def recipe(self) -> str:
         """See `keys.recipe`."""
         fixed = () if self.inputs else tuple(digest for _, digest in self.content)
         below = tuple(result.recipe for result in self.inputs.values())
         return recipe(self.op, self.parent.recipe, (*below, *fixed), self.epoch)
 
-    @cached_property
+    @once
     def below(self) -> str:
         """What the step stands on, for its key."""
         if isinstance(self.op, ops.CopyOp) and self.op.link:
@@ -102,7 +121,7 @@ class StepState:
                 return repr(destination_facts(self.op, view))
         return self.parent.chain()
 
-    @cached_property
+    @once
     def exact_key(self) -> KeyParts:
         """The key by what the inputs are made of: known without a look at a single file of theirs."""
         if not self.inputs:
@@ -112,11 +131,11 @@ class StepState:
         )
         return KeyParts(self.op, self.below, pairs, self.epoch)
 
-    @cached_property
+    @once
     def content_key(self) -> KeyParts:
         return KeyParts(self.op, self.below, self.content, self.epoch)
 
-    @cached_property
+    @once
     def content(self) -> tuple[tuple[str, str], ...]:
         """(what, digest) of everything that the op reads besides its parent's files."""
         if isinstance(self.op, ops.CopyOp):
@@ -144,7 +163,7 @@ class StepState:
 
     # Files
 
-    @cached_property
+    @once
     def remote(self) -> Remote:
         """ADD's downloads and clones, made once."""
         assert isinstance(self.op, ops.CopyOp)
@@ -167,7 +186,7 @@ class StepState:
         read = self.solver.settings.run.secrets.get(name)
         return None if read is None else read()
 
-    @cached_property
+    @once
     def trees(self) -> dict[ops.Input, Tree]:
         """The files of every input, as directories."""
         from layersmith.execute.tree import Tree

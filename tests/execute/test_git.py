@@ -12,11 +12,11 @@ from pathlib import Path
 
 import pytest
 
+from layersmith.context.giturl import GitUrl, is_git_url, parse_git_url
 from layersmith.errors import CopyError
 from layersmith.execute.contexts import directory_from_url, is_remote
 from layersmith.execute.copy import copy_inputs, fetch_remote
 from layersmith.execute.git import checkout, resolve
-from layersmith.context.giturl import GitUrl, is_git_url, parse_git_url
 from layersmith.ops import CopyOp, GitSource
 
 FILE = "https:file"

@@ -114,7 +114,9 @@ def test_whiteouts_are_no_files(store: Store, make_tar: MakeTar) -> None:
         import_rootfs(store, io.BytesIO(make_tar((("d/.wh.x", tarfile.REGTYPE, {}),))))
 
 
-@pytest.mark.parametrize("data", [b"", b"no tar at all" * 100, gzip.compress(b"x" * 2000, mtime=0), bytes(10240)])
+@pytest.mark.parametrize(
+    "data", [b"", b"no tar at all" * 100, gzip.compress(b"x" * 2000, mtime=0), bytes(10240)]
+)
 def test_what_is_no_tar_is_refused(store: Store, tmp_path: Path, data: bytes) -> None:
     """Nothing is stored, and the error names the file."""
     (tmp_path / "rootfs").write_bytes(data)
