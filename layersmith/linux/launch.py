@@ -20,15 +20,18 @@ from typing import Never
 
 from layersmith.errors import LayersmithError
 from layersmith.linux import caps, execute, libc, netns, pid1, terminal
+from layersmith.linux.cgroups import Hierarchy, hierarchies
 from layersmith.linux.execute import Privileges
 from layersmith.linux.mounts import (
     DEVICES,
     NODEV,
     RDONLY,
     File,
+    FileSystem,
     Mount,
     OverlayAt,
     SystemMount,
+    cgroup_mounts,
     kernel_mounts,
 )
 from layersmith.linux.overlay import Overlay, open_overlay
@@ -46,7 +49,8 @@ class Machine:
     """What is the same for all sandboxes of a spawner, found out once, before the first.
 
     ``groups``: how many group ids exist in this user namespace, from 0 on. ``setgroups``: whether supplementary
-    groups may be set. ``permitted``: the spawner's own capabilities.
+    groups may be set. ``permitted``: the spawner's own capabilities. ``cgroups``: whether /sys/fs/cgroup is to be
+    mounted, and the controllers of version 1, none for version 2.
     """
 
     rootless: bool
@@ -54,6 +58,7 @@ class Machine:
     setgroups: bool
     permitted: int
     last_capability: int
+    cgroups: tuple[str, ...] | None
 
     @classmethod
     def inspect(cls) -> Machine:
@@ -65,6 +70,7 @@ class Machine:
             setgroups=Path("/proc/self/setgroups").read_text().strip() == "allow",
             permitted=libc.capget()[1],
             last_capability=int(Path("/proc/sys/kernel/cap_last_cap").read_text()),
+            cgroups=_cgroups(hierarchies(), rootless=groups < (1 << 32) - 1),
         )
 
 
@@ -83,6 +89,14 @@ def privileges(sandbox: Sandbox, machine: Machine, program: bytes) -> Privileges
     wanted = caps.ALL if sandbox.insecure else sandbox.capabilities
     bounding = caps.bits(wanted) & machine.permitted
     return Privileges(bounding, machine.last_capability, program, sandbox.no_new_privileges)
+
+
+def _cgroups(trees: tuple[Hierarchy, ...], *, rootless: bool) -> tuple[str, ...] | None:
+    """See `Machine.cgroups`. Of a hybrid machine's two versions the first has the controllers."""
+    first = tuple(sorted(c for t in trees if t.version == 1 for c in t.controllers if "=" not in c))
+    if first:
+        return None if rootless else first
+    return () if trees else None
 
 
 def clone_flags(sandbox: Sandbox) -> int:
@@ -216,6 +230,7 @@ class Launch:
             bound_devices=self.machine.rootless,
             sys_writable=sandbox.insecure,
             shm_size=sandbox.shm_size,
+            cgroups=self._cgroup_mounts(),
         )
         own = (*sorted(sandbox.mounts, key=lambda m: m.target.rstrip("/").count("/")), *self._files())
         place = self._place()
@@ -237,6 +252,11 @@ class Launch:
             self.doing = "make the root file system read-only"
             libc.mount_setattr(root.descriptor, RDONLY)
         return identity
+
+    def _cgroup_mounts(self) -> tuple[FileSystem, ...]:
+        """Version 1 takes ten mounts, which only pay where there are limits to be read in there."""
+        trees = self.machine.cgroups
+        return cgroup_mounts(trees) if trees == () or (trees and self.sandbox.cgroups) else ()
 
     def _files(self) -> list[File]:
         given = (

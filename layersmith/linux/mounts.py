@@ -201,11 +201,16 @@ class Devices:
 
 
 def kernel_mounts(
-    *, devpts_gid: bool, bound_devices: bool, sys_writable: bool, shm_size: int
+    *,
+    devpts_gid: bool,
+    bound_devices: bool,
+    sys_writable: bool,
+    shm_size: int,
+    cgroups: tuple[FileSystem, ...] = (),
 ) -> tuple[SystemMount, ...]:
     """/proc, /dev and /sys as Docker's default specification has them (moby/oci/defaults.go).
 
-    ``devpts_gid``: group 5 (tty) exists in this user namespace.
+    ``devpts_gid``: group 5 (tty) exists in this user namespace. ``cgroups``: see `cgroup_mounts`.
     """
     devpts = (("newinstance", None), ("ptmxmode", "0666"), ("mode", "0620"))
     return (
@@ -215,7 +220,21 @@ def kernel_mounts(
         FileSystem("tmpfs", "/dev/shm", NOSUID | NODEV | NOEXEC, (("mode", "1777"), ("size", str(shm_size)))),
         FileSystem("mqueue", "/dev/mqueue", NOSUID | NODEV | NOEXEC),
         Sysfs("/sys", not sys_writable),
+        *cgroups,
     )
+
+
+def cgroup_mounts(controllers: tuple[str, ...]) -> tuple[FileSystem, ...]:
+    """/sys/fs/cgroup, read-only: version 2's one tree for no ``controllers``, else version 1's tree of each.
+
+    What is mounted is the calling process' cgroup namespace: its own groups, and none of the host's.
+    """
+    flags = NOSUID | NODEV | NOEXEC
+    top = "/sys/fs/cgroup"
+    if not controllers:
+        return (FileSystem("cgroup2", top, flags | RDONLY),)
+    trees = (FileSystem("cgroup", f"{top}/{c}", flags | RDONLY, ((c, None),)) for c in controllers)
+    return (FileSystem("tmpfs", top, flags, (("mode", "0755"),)), *trees)
 
 
 SystemMount = FileSystem | Sysfs | Devices
