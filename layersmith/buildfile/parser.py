@@ -14,7 +14,6 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from layersmith.buildfile import builders
-from layersmith.buildfile.diagnosis import diagnose
 from layersmith.buildfile.instructions import Arg, Buildfile, Directives, From, Include, Instruction, Stage
 from layersmith.buildfile.lines import Comment, Lines, LogicalLine, read_directives
 from layersmith.buildfile.syntax import Form, Syntax, Word
@@ -170,13 +169,14 @@ def _form(line: LogicalLine, escape: str) -> Form:
     if swaps:
         text = text.translate(_SWAP)
     try:
-        tree = parser.parse(text)
+        return _to_form(parser.parse(text), swaps=swaps)
     except lark.UnexpectedCharacters as error:
-        raise diagnose(line, error.pos_in_stream or 0, syntax) from None
+        at = error.pos_in_stream or 0
     except lark.UnexpectedToken as error:
-        at = error.token.start_pos if error.token.type != "$END" else None
-        raise diagnose(line, len(text) if at is None else at, syntax) from None
-    return _to_form(tree, swaps=swaps)
+        at = len(text) if error.token.type == "$END" else error.token.start_pos or 0
+    from layersmith.buildfile.diagnosis import diagnose
+
+    raise diagnose(line, at, syntax)
 
 
 _SWAP = str.maketrans("\\`", "`\\")

@@ -12,7 +12,6 @@ from collections.abc import Mapping
 from enum import Enum
 from functools import lru_cache
 
-from layersmith.buildfile import patterns
 from layersmith.buildfile.suggest import shown
 from layersmith.errors import ExpansionError
 
@@ -276,6 +275,8 @@ class _Scanner:
     def _trimmed(self, name: str, operator: str, pattern: str, start: int) -> str:
         if self.keep_variables:
             return self.text[start : self.position]
+        from layersmith.buildfile import patterns
+
         value = self._lookup(name)
         longest = pattern.startswith(operator)
         remove = patterns.remove_prefix if operator == "#" else patterns.remove_suffix
@@ -289,6 +290,8 @@ class _Scanner:
         replacement = self._word("}", keep_escapes=True)
         if self.keep_variables:
             return self.text[start : self.position]
+        from layersmith.buildfile import patterns
+
         return patterns.replace(self._lookup(name), pattern, replacement, every=every, limit=LONGEST)
 
     def _plain_value(self, name: str, start: int) -> str:
