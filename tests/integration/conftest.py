@@ -146,7 +146,7 @@ def add(
     archive.addfile(info, io.BytesIO(data))
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def import_base(busybox_tar: Path | None) -> Callable[[Layersmith], None]:
     """Puts the image ``base``, small and with a shell, into a store; its digest is the same in every store."""
 
@@ -194,7 +194,7 @@ def debian_mirrors() -> list[str]:
     return lines if any(" bookworm " in line for line in lines) else []
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def toolchain() -> str:
     """A Buildfile's first stage, ``tools``: Debian with a C compiler and Python, by apt-get."""
     return TOOLCHAIN
