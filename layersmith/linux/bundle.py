@@ -23,10 +23,11 @@ EPERM, ENOSYS = 1, 38
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
-    """A mount of the host's side at ``source``, to be bound at ``target`` as it is."""
+    """A mount of the host's side at ``source``, to be bound at ``target`` with ``options`` such as ``ro``."""
 
     source: str
     target: str
+    options: tuple[str, ...] = ()
 
 
 def config(
@@ -37,7 +38,8 @@ def config(
     cgroups_path: str | None,
     machine: str,
 ) -> dict[str, Any]:
-    """The bundle's config; its root file system is ``rootfs`` beside it. ``machine`` as of uname(2).
+    """The bundle's config; its root file system is ``rootfs`` beside it. ``machine`` as of uname(2); ``permitted`` are
+    the capabilities that the caller has itself, as a bit set.
 
     An init is the runtime's business, so ``sandbox.init`` makes no difference: the process is PID 1.
     """
@@ -52,7 +54,7 @@ def config(
         linux["seccomp"] = seccomp_profile(sandbox.capabilities, machine)
     return {
         "ociVersion": "1.0.2",
-        "process": _process(sandbox, identity),
+        "process": _process(sandbox, identity, permitted),
         "root": {"path": "rootfs", "readonly": sandbox.readonly_rootfs},
         "hostname": sandbox.hostname,
         "mounts": [*_system_mounts(sandbox), *(_bind(mount) for mount in mounts)],
@@ -60,8 +62,9 @@ def config(
     }
 
 
-def _process(sandbox: Sandbox, identity: Identity) -> dict[str, Any]:
-    granted = sorted(caps.ALL if sandbox.insecure else sandbox.capabilities)
+def _process(sandbox: Sandbox, identity: Identity, permitted: int) -> dict[str, Any]:
+    wanted = caps.ALL if sandbox.insecure else sandbox.capabilities
+    granted = sorted(name for name in wanted if caps.bits([name]) & permitted)
     # As exec(2) would leave them to somebody else than root.
     effective = granted if identity.uid == 0 else []
     return {
@@ -119,7 +122,7 @@ def _bind(mount: Prepared) -> dict[str, Any]:
         "destination": mount.target,
         "type": "bind",
         "source": mount.source,
-        "options": ["rbind", "rprivate"],
+        "options": ["rbind", "rprivate", *mount.options],
     }
 
 

@@ -117,7 +117,7 @@ def refused(overlay: Overlay, error: OSError) -> SandboxError:
     elif error.errno == errno.ENODEV:
         hint = "the kernel has no overlay file system: modprobe overlay"
     elif error.errno == errno.EPERM:
-        hint = "overlay mounts without root need Linux 5.11; with an older kernel install fuse-overlayfs"
+        hint = "overlay mounts without root need Linux 5.11"
     elif error.errno == errno.ELOOP:
         hint = "a directory is used twice: as layer, upper or work directory"
     elif error.errno == errno.EINVAL and overlay.upper:

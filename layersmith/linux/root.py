@@ -25,6 +25,8 @@ class Root:
 
     def attach(self, mounted: int, target: str) -> None:
         """Attach ``mounted`` at ``target``, which is made if it is missing, and close it."""
+        if not target.strip("/."):
+            raise OSError(errno.EINVAL, "nothing can be mounted over the root", target)
         is_directory = stat.S_ISDIR(os.fstat(mounted).st_mode)
         point = self.point(target, is_directory=is_directory)
         try:

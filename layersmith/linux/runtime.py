@@ -127,13 +127,17 @@ class _Bundle:
             (directory / name).mkdir(mode=0o755)
         mounts = [*self._mounts()]
         root = self._mount_root()
-        identity = self._furnish(root, [target for _, target in mounts])
-        prepared = [bundle.Prepared(source, target) for source, target in mounts]
+        identity = self._furnish(root, [mount.target for mount in mounts])
         cgroups_path = (
             _below_mount(sandbox.cgroups[0]) if sandbox.cgroups else f"/layersmith-{directory.name}"
         )
         value = bundle.config(
-            sandbox, identity, prepared, cgroups_path=cgroups_path, machine=platform.machine()
+            sandbox,
+            identity,
+            mounts,
+            permitted=libc.capget()[1],
+            cgroups_path=cgroups_path,
+            machine=platform.machine(),
         )
         data = json.dumps(value, ensure_ascii=False).encode("utf-8", "surrogateescape")
         (directory / "config.json").write_bytes(data)
@@ -151,8 +155,8 @@ class _Bundle:
         self._stack.callback(os.close, descriptor)
         return descriptor
 
-    def _mounts(self) -> list[tuple[str, str]]:
-        """(where it is mounted here, target) for each of the sandbox's own mounts."""
+    def _mounts(self) -> list[bundle.Prepared]:
+        """The sandbox's own mounts, as they are mounted here."""
         sandbox = self._sandbox
         files = (
             ("/etc/resolv.conf", sandbox.resolv_conf),
@@ -183,7 +187,7 @@ class _Bundle:
             else:
                 place.touch()
             self._attach(mounted, place)
-            found.append((os.fspath(place), mount.target))
+            found.append(bundle.Prepared(os.fspath(place), mount.target, _options(place)))
         return found
 
     def _attach(self, mounted: int, place: Path) -> None:
@@ -260,7 +264,7 @@ class OciRunning:
             if self._upper:
                 remove_stubs(self._upper, tuple(self._bundle.stubs))
             message = _last_error(self._bundle.directory / "log")
-            self._status = self._explain(message) if status and message else status
+            self._status = self._explain(message) if status and message and not self.pid else status
         return self._status
 
     @staticmethod
@@ -304,6 +308,13 @@ class OciRunning:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+def _options(place: Path) -> tuple[str, ...]:
+    """What the mount at ``place`` refuses: a runtime that binds it again does not keep that by itself."""
+    flags = os.statvfs(place).f_flag
+    known = ((os.ST_RDONLY, "ro"), (os.ST_NOSUID, "nosuid"), (os.ST_NODEV, "nodev"), (os.ST_NOEXEC, "noexec"))
+    return tuple(word for flag, word in known if flags & flag)
 
 
 def _first_child(pid: int) -> int:

@@ -269,6 +269,8 @@ def _hint(doing: str, number: int) -> str:
         return "only CAP_SYS_RESOURCE may raise a hard limit"
     if number in (errno.EPERM, errno.EACCES) and doing.startswith(("mount", "bind", "pivot_root", "make")):
         return "something around layersmith (a container, AppArmor, SELinux) forbids mounts"
+    if number == errno.ENOSYS:
+        return "the sandbox needs Linux 5.12 or newer"
     if number == errno.ENOSPC:
         return "a limit of the kernel is reached: /proc/sys/user/max_*_namespaces or /proc/sys/fs/mount-max"
     return ""

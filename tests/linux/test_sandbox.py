@@ -374,6 +374,13 @@ def test_a_failing_mount_says_what_and_where(box: Box) -> None:
     assert sorted(result["upper"]) == ["."]
 
 
+@pytest.mark.parametrize("target", ["/", "//", "/./", "/.."])
+def test_nothing_is_mounted_over_the_root(box: Box, target: str) -> None:
+    """It would hide the image, and what was set up in it so far."""
+    result = box(mounts=(Tmpfs(target),))
+    assert result["message"] == f"mount tmpfs on {target}: nothing can be mounted over the root (EINVAL)"
+
+
 def test_three_hundred_layers(any_box: Box) -> None:
     """A stack of 300 lowers with long paths runs."""
     prepare = (
