@@ -8,6 +8,8 @@ included: they are part of what the shell gets and of the step's cache key, and 
 from __future__ import annotations
 
 import re
+from bisect import bisect_left, bisect_right
+from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -22,6 +24,7 @@ from layersmith.source import Source
 INDENT = "    "
 
 _JSON_PART = re.compile(r'\[|\]|"(?:[^"\\]|\\.)*"\s*,?')
+_BLANKS = re.compile(r"[ \t]*")
 _WORD = re.compile(r"[^\t\v\f\r ]+")
 
 
@@ -150,7 +153,7 @@ class _Writer:
     def __init__(self, line: LogicalLine, escape: str) -> None:
         self.line = line
         self.escape = escape
-        self.comments = list(line.inner_comments)
+        self.comments = deque(line.inner_comments)
         self.lines: list[str] = []
         self.current = ""
         self.at = line.places[0][0]
@@ -181,7 +184,8 @@ class _Writer:
         same text, too.
         """
         text = self.line.text
-        boundaries = [at for at in self.line.starts if start < at < end]
+        starts = self.line.starts
+        boundaries = starts[bisect_right(starts, start) : bisect_left(starts, end)]
         for index, boundary in enumerate(boundaries):
             following = boundaries[index + 1] if index + 1 < len(boundaries) else end
             if not text[boundary:following].strip(" \t"):
@@ -190,9 +194,9 @@ class _Writer:
             cut = min(start + len(before) + 1, boundary)
             if cut <= boundary and text[cut - 1] not in " \t":
                 cut = start + len(before)
-            rest = text[cut:end]
-            indent = rest[: len(rest) - len(rest.lstrip(" \t"))]
-            self._break(self.current + text[start:cut], self.line.place(boundary)[0], indent or INDENT)
+            indent = _BLANKS.match(text, cut)
+            assert indent
+            self._break(self.current + text[start:cut], self.line.place(boundary)[0], indent[0] or INDENT)
             self.current = ""
             start = cut
         self.current += text[start:end]
@@ -204,7 +208,7 @@ class _Writer:
 
     def _take_comments(self, indent: str) -> None:
         while self.comments and self.comments[0].line < self.at:
-            self.lines.append(indent + self.comments.pop(0).text)
+            self.lines.append(indent + self.comments.popleft().text)
 
     def finished(self) -> list[str]:
         last = self.current

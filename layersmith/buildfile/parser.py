@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 GRAMMAR = f"{__file__.rpartition('/')[0]}/../grammar/buildfile.lark"
 TABLES = GRAMMAR.removesuffix(".lark") + ".tables"
 
-MOST_INSTRUCTIONS = 10_000
+MOST_INSTRUCTIONS = 5_000
 MOST_WORDS = 50_000
 """Limits of a file, far from what anybody writes: a hostile one must not cost minutes."""
 MOST_ERRORS = 20

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import time
+
 import pytest
 
 from layersmith.buildfile.format import fmt
@@ -59,6 +61,23 @@ def test_fmt(before: str, after: str) -> None:
     assert fmt(before) == after
     assert fmt(after) == after
     assert parse(after) == parse(before)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "RUN a" + " \\\n b" * 100_000,
+        "ENV" + " \\\n# c\n a=b" * 40_000,
+        "RUN a \\\n" + "# c\n" * 200_000 + "b",
+        "\n" * 500_000 + "FROM x",
+    ],
+    ids=["lines", "words", "comments", "empty"],
+)
+def test_fmt_of_a_huge_file_is_quick(text: str) -> None:
+    """The time grows with the text, and no faster."""
+    start = time.process_time()
+    fmt(text)
+    assert time.process_time() - start < 3
 
 
 def test_fmt_of_what_does_not_parse_is_an_error() -> None:
