@@ -10,7 +10,7 @@ int main(int argc, char **argv)
         while (d * d <= n && n % d)
             d++;
         if (d * d > n)
-            printf("%d ", n);
+            printf(n == 2 ? "%d" : " %d", n);
     }
     putchar('\n');
     return 0;

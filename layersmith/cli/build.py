@@ -149,8 +149,12 @@ def _end_on_signals() -> None:
     import signal
     import threading
 
+    def leave() -> None:
+        os.write(sys.stderr.fileno(), b"layersmith: stopped\n")
+        os._exit(Cancelled.exit_code)
+
     def stop(*_: object) -> None:
-        last_resort = threading.Timer(GRACE_SECONDS, os._exit, (Cancelled.exit_code,))
+        last_resort = threading.Timer(GRACE_SECONDS, leave)
         last_resort.daemon = True
         last_resort.start()
         raise KeyboardInterrupt

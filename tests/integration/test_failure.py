@@ -212,8 +212,9 @@ def test_a_signal_ends_a_build(
     assert took < PROMPT
     assert layersmith.processes(marker) == []
     assert mounts() == before
-    assert left_over(layersmith.root) == []
+    # On a busy machine the last resort may have ended it: then the next start sweeps.
     assert "stopped" not in layersmith("images").stdout
+    assert left_over(layersmith.root) == []
     layersmith("fsck")
 
 
