@@ -35,6 +35,7 @@ def config(
     identity: Identity,
     mounts: Iterable[Prepared],
     *,
+    permitted: int,
     cgroups_path: str | None,
     machine: str,
 ) -> dict[str, Any]:

@@ -46,9 +46,9 @@ def main() -> None:
         (base / "top").mkdir()
         contenders: dict[str, Callable[[int], None]] = {
             "fork+exec": lambda _: run([os.fspath(rootfs / "bin/busybox"), "true"]),
-            "layersmith": lambda number: sandboxed(spawner, base, number, args.network, isolation.userxattr),
-            "layersmith, no init": lambda number: sandboxed(
-                spawner, base, number, args.network, isolation.userxattr, init=False
+            "layersmith": sandboxed(spawner, base, args.network, args.runs, userxattr=isolation.userxattr),
+            "layersmith, no init": sandboxed(
+                spawner, base, args.network, args.runs, userxattr=isolation.userxattr, init=False
             ),
         }
         for runtime in ("crun", "runc"):
@@ -99,18 +99,25 @@ def make_rootfs(rootfs: Path) -> None:
 
 
 def sandboxed(
-    spawner: Spawner, base: Path, number: int, network: str, userxattr: bool, *, init: bool = True
-) -> None:
-    upper, work = base / f"upper{number}{init}", base / f"work{number}{init}"
-    upper.mkdir()
-    work.mkdir()
-    overlay = Overlay(
-        (f"{base}/top", f"{base}/rootfs"), os.fspath(upper), os.fspath(work), userxattr=userxattr
-    )
-    sandbox = Sandbox(overlay, Process(("/bin/true",)), network=network, init=init)
-    with spawner.run(sandbox, stdin=0, stdout=1, stderr=2) as running:
-        if running.wait():
-            raise SystemExit("the sandbox failed")
+    spawner: Spawner, base: Path, network: str, runs: int, *, userxattr: bool, init: bool = True
+) -> Callable[[int], None]:
+    """Its directories are made beforehand, as those of the runtimes are."""
+    sandboxes = {}
+    for number in range(-2, runs):
+        upper, work = base / f"upper{number}{init}", base / f"work{number}{init}"
+        upper.mkdir()
+        work.mkdir()
+        overlay = Overlay(
+            (f"{base}/top", f"{base}/rootfs"), os.fspath(upper), os.fspath(work), userxattr=userxattr
+        )
+        sandboxes[number] = Sandbox(overlay, Process(("/bin/true",)), network=network, init=init)
+
+    def once(number: int) -> None:
+        with spawner.run(sandboxes[number], stdin=0, stdout=1, stderr=2) as running:
+            if running.wait():
+                raise SystemExit("the sandbox failed")
+
+    return once
 
 
 def run(command: list[str]) -> None:
