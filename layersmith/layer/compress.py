@@ -20,7 +20,9 @@ DEFAULT_LEVELS = {"zstd": 3, "gzip": 1, "none": 0}
 _LEVELS = {"zstd": range(1, 23), "gzip": range(10), "none": range(1)}
 _ISAL_LEVELS = range(3)
 _JOB = 4 << 20
-"""Bytes that one zstd thread compresses at a time: half the default, and so half the memory, for 0.5 % in size."""
+"""Bytes that one zstd thread compresses at a time: half the default, and so half the memory."""
+_OVERLAP = 4
+"""How much of the job before each job sees (zstd.h: 1/32 of the window): the default, 1/8, costs 5 % more time here."""
 
 _MAX_WINDOW = 1 << 27
 """Bytes of history that a zstd frame may ask for: what the zstd program allows without --long=28 and up."""
@@ -81,7 +83,10 @@ class Compression:
 
             # Any number of threads from 1 on gives the same bytes; 0, or a declared content size, gives others.
             parameters = zstandard.ZstdCompressionParameters.from_level(
-                self._level(), threads=min(8, len(os.sched_getaffinity(0))), job_size=_JOB
+                self._level(),
+                threads=min(8, len(os.sched_getaffinity(0))),
+                job_size=_JOB,
+                overlap_log=_OVERLAP,
             )
             compressor = zstandard.ZstdCompressor(compression_params=parameters)
             return cast(Compressor, compressor.compressobj())
@@ -184,7 +189,7 @@ def _open_zstd(source: _Prepended) -> Any:
 
     decompressor = zstandard.ZstdDecompressor(max_window_size=_MAX_WINDOW)
     followed = _Followed(source)
-    reader = decompressor.stream_reader(cast(Any, followed), read_size=1 << 17, read_across_frames=True)
+    reader = decompressor.stream_reader(cast(Any, followed), read_size=1 << 20, read_across_frames=True)
     return _WholeFrames(reader, followed.frames)
 
 
