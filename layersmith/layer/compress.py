@@ -19,6 +19,8 @@ from layersmith.oci.mediatype import layer_type
 DEFAULT_LEVELS = {"zstd": 3, "gzip": 1, "none": 0}
 _LEVELS = {"zstd": range(1, 23), "gzip": range(10), "none": range(1)}
 _ISAL_LEVELS = range(3)
+_QUICK = 4
+"""The highest of zstd's levels that are for speed: above it, jobs are as large as libzstd likes them."""
 _JOB = 4 << 20
 """Bytes that one zstd thread compresses at a time: half the default, and so half the memory."""
 _OVERLAP = 4
@@ -82,12 +84,10 @@ class Compression:
             import zstandard
 
             # Any number of threads from 1 on gives the same bytes; 0, or a declared content size, gives others.
-            parameters = zstandard.ZstdCompressionParameters.from_level(
-                self._level(),
-                threads=min(8, len(os.sched_getaffinity(0))),
-                job_size=_JOB,
-                overlap_log=_OVERLAP,
-            )
+            level = self._level()
+            jobs = {"job_size": _JOB, "overlap_log": _OVERLAP} if level <= _QUICK else {}
+            threads = min(8, len(os.sched_getaffinity(0)))
+            parameters = zstandard.ZstdCompressionParameters.from_level(level, threads=threads, **jobs)
             compressor = zstandard.ZstdCompressor(compression_params=parameters)
             return cast(Compressor, compressor.compressobj())
         if self.algorithm == "gzip":
