@@ -15,26 +15,13 @@ import signal
 import socket
 from collections.abc import Callable
 from dataclasses import astuple, dataclass
-from pathlib import Path
 from typing import Never
 
 from layersmith.errors import LayersmithError
 from layersmith.linux import caps, execute, libc, netns, pid1, terminal
-from layersmith.linux.cgroups import Hierarchy, hierarchies
 from layersmith.linux.execute import Privileges
-from layersmith.linux.mounts import (
-    DEVICES,
-    NODEV,
-    RDONLY,
-    File,
-    FileSystem,
-    Mount,
-    OverlayAt,
-    SystemMount,
-    cgroup_mounts,
-    kernel_mounts,
-)
-from layersmith.linux.overlay import Overlay, open_overlay
+from layersmith.linux.furnish import furnish
+from layersmith.linux.machine import Machine
 from layersmith.linux.root import Root
 from layersmith.linux.rooted import open_in_root, read_in_root
 from layersmith.linux.sandbox import Sandbox
@@ -42,36 +29,6 @@ from layersmith.linux.users import Identity, resolve_user
 from layersmith.oci.process import Process
 
 NAMESPACES = libc.CLONE_NEWNS | libc.CLONE_NEWPID | libc.CLONE_NEWIPC | libc.CLONE_NEWUTS
-
-
-@dataclass(frozen=True, slots=True)
-class Machine:
-    """What is the same for all sandboxes of a spawner, found out once, before the first.
-
-    ``groups``: how many group ids exist in this user namespace, from 0 on. ``setgroups``: whether supplementary
-    groups may be set. ``permitted``: the spawner's own capabilities. ``cgroups``: whether /sys/fs/cgroup is to be
-    mounted, and the controllers of version 1, none for version 2.
-    """
-
-    rootless: bool
-    groups: int
-    setgroups: bool
-    permitted: int
-    last_capability: int
-    cgroups: tuple[str, ...] | None
-
-    @classmethod
-    def inspect(cls) -> Machine:
-        rows = [line.split() for line in Path("/proc/self/gid_map").read_text().splitlines()]
-        groups = sum(int(row[2]) for row in rows)
-        return cls(
-            rootless=groups < (1 << 32) - 1,
-            groups=groups,
-            setgroups=Path("/proc/self/setgroups").read_text().strip() == "allow",
-            permitted=libc.capget()[1],
-            last_capability=int(Path("/proc/sys/kernel/cap_last_cap").read_text()),
-            cgroups=_cgroups(hierarchies(), rootless=groups < (1 << 32) - 1),
-        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,21 +48,13 @@ def privileges(sandbox: Sandbox, machine: Machine, program: bytes) -> Privileges
     return Privileges(bounding, machine.last_capability, program, sandbox.no_new_privileges)
 
 
-def _cgroups(trees: tuple[Hierarchy, ...], *, rootless: bool) -> tuple[str, ...] | None:
-    """See `Machine.cgroups`. Of a hybrid machine's two versions the first has the controllers."""
-    first = tuple(sorted(c for t in trees if t.version == 1 for c in t.controllers if "=" not in c))
-    if first:
-        return None if rootless else first
-    return () if trees else None
-
-
 def clone_flags(sandbox: Sandbox) -> int:
     """The namespaces to clone into. The cgroup namespace comes later: its root is the group that was joined."""
     return NAMESPACES | (libc.CLONE_NEWNET if sandbox.network == "none" else 0)
 
 
 class Launch:
-    """One launch, in the process that `libc.clone` made; `sandbox` and `join` do not return.
+    """One launch, in the process that `libc.clone` made; its public methods do not return.
 
     ``doing`` is the step under way, for the report.
     """
@@ -120,7 +69,7 @@ class Launch:
         self.streams = streams
         self.channel = socket.socket(fileno=streams.channel)
         self.doing = "start"
-        self.root: Root | None = None
+        self.root = Root()
 
     def launch(self) -> Never:
         """Furnish the sandbox and run its process."""
@@ -154,15 +103,13 @@ class Launch:
         os._exit(1)
 
     def _tell(self, *message: str | int, descriptors: tuple[int, ...] = ()) -> None:
-        stubs = tuple(astuple(stub) for stub in self.root.stubs) if self.root else ()
+        stubs = tuple(astuple(stub) for stub in self.root.stubs)
         socket.send_fds(self.channel, [marshal.dumps((message, stubs))], descriptors)
 
     def _launch(self) -> Never:
         self._leave_host()
         identity = self._furnish()
-        slave = -1
-        if self.sandbox.tty:
-            slave = self._open_terminal(identity)
+        slave = self._open_terminal(identity) if self.sandbox.tty else -1
         self._pivot()
         self._finish(identity, slave)
 
@@ -176,12 +123,10 @@ class Launch:
         libc.prctl(libc.PR_SET_PDEATHSIG, signal.SIGKILL)
         os.setsid()
         os.umask(0o022)
-        top = os.open("/", os.O_PATH | os.O_CLOEXEC)
-        identity = self._identity(top)
-        slave = -1
-        if self.sandbox.tty:
-            self.root = Root(top, -1)
-            slave = self._open_terminal(identity)
+        self._join_new_keyring()
+        self.root.descriptor = os.open("/", os.O_PATH | os.O_CLOEXEC)
+        identity = self._identity(self.root.descriptor)
+        slave = self._open_terminal(identity) if self.sandbox.tty else -1
         self._finish(identity, slave, fork=True)
 
     def _leave_host(self) -> None:
@@ -203,6 +148,10 @@ class Launch:
             netns.join(self.sandbox.network)
         self.doing = "make all mounts private"
         libc.mount(None, "/", None, libc.MS_REC | libc.MS_PRIVATE)
+        self._join_new_keyring()
+
+    def _join_new_keyring(self) -> None:
+        """The caller's keys are none of the container's business."""
         self.doing = "create a session keyring"
         try:
             libc.join_new_session_keyring()
@@ -218,117 +167,19 @@ class Launch:
             os.close(group)
 
     def _furnish(self) -> Identity:
-        """Everything below the new root. First all mounts are opened, detached: attaching may cover a source."""
-        sandbox = self.sandbox
-        upper = -1
-        if isinstance(sandbox.rootfs, Overlay) and sandbox.rootfs.upper:
-            upper = os.open(sandbox.rootfs.upper, os.O_PATH | os.O_CLOEXEC)
-        self.doing = "open the root file system"
-        rootfs = self._open_rootfs()
-        kernel = kernel_mounts(
-            devpts_gid=self.machine.groups > terminal.TTY_GROUP,
-            bound_devices=self.machine.rootless,
-            sys_writable=sandbox.insecure,
-            shm_size=sandbox.shm_size,
-            cgroups=self._cgroup_mounts(),
-        )
-        own = (*sorted(sandbox.mounts, key=lambda m: m.target.rstrip("/").count("/")), *self._files())
-        place = self._place()
-        opened = self._open_mounts((*kernel, *own), place)
-        self.doing = "mount the root file system"
-        self._attach(rootfs, place)
-        root = self.root = Root(os.open(place, os.O_PATH | os.O_CLOEXEC), upper)
-        for number, mount in enumerate((*kernel, *own)):
-            self.doing = mount.describe()
-            root.attach(opened[number], mount.target)
-            if number == len(kernel) - 1:
-                self._enable_devices(root)
-        self._hide(root)
-        identity = self._identity(root.descriptor)
-        if sandbox.create_cwd:
+        """The container's root, and who the process is in there."""
+        furnish(self.sandbox, self.machine, self.root, self._now)
+        identity = self._identity(self.root.descriptor)
+        if self.sandbox.create_cwd:
             self.doing = f"create the working directory {self.process.cwd}"
-            root.make_directories(self.process.cwd, identity.uid, identity.gid)
-        if sandbox.readonly_rootfs:
+            self.root.make_directories(self.process.cwd, identity.uid, identity.gid)
+        if self.sandbox.readonly_rootfs:
             self.doing = "make the root file system read-only"
-            libc.mount_setattr(root.descriptor, RDONLY)
+            libc.mount_setattr(self.root.descriptor, libc.MOUNT_ATTR_RDONLY)
         return identity
 
-    def _cgroup_mounts(self) -> tuple[FileSystem, ...]:
-        """Version 1 takes ten mounts, which only pay where there are limits to be read in there."""
-        trees = self.machine.cgroups
-        return cgroup_mounts(trees) if trees == () or (trees and self.sandbox.cgroups) else ()
-
-    def _files(self) -> list[File]:
-        given = (
-            ("/etc/resolv.conf", self.sandbox.resolv_conf),
-            ("/etc/hosts", self.sandbox.hosts),
-            ("/etc/hostname", self.sandbox.etc_hostname),
-        )
-        return [File(target, data) for target, data in given if data is not None]
-
-    def _open_mounts(self, mounts: tuple[SystemMount | Mount, ...], place: str) -> dict[int, int]:
-        """A descriptor for each mount, by its number. Those that need a tmpfs to begin in come last: it covers
-        ``place``, and is itself covered by the root file system, out of everybody's reach."""
-        opened: dict[int, int] = {}
-        for number, mount in enumerate(mounts):
-            if not isinstance(mount, File | OverlayAt):
-                self.doing = mount.describe()
-                opened[number] = mount.open()
-        if len(opened) < len(mounts):
-            self.doing = "mount a tmpfs for files"
-            self._attach(libc.new_mount("tmpfs", mode="0700"), place)
-        for number, mount in enumerate(mounts):
-            if isinstance(mount, File | OverlayAt):
-                self.doing = mount.describe()
-                opened[number] = mount.open(place, str(number))
-        return opened
-
-    def _open_rootfs(self) -> int:
-        """Device nodes in it are dead: CAP_MKNOD, which Docker gives, would else open every disk."""
-        attributes = 0 if self.sandbox.insecure else NODEV
-        if isinstance(self.sandbox.rootfs, Overlay):
-            return open_overlay(self.sandbox.rootfs, attributes)
-        mounted = libc.open_tree(self.sandbox.rootfs, recursive=True)
-        if attributes:
-            libc.mount_setattr(mounted, attributes, recursive=True)
-        return mounted
-
-    def _place(self) -> str:
-        """A directory of the host to build on; what is below it is in use by this sandbox only."""
-        rootfs = self.sandbox.rootfs
-        if isinstance(rootfs, str):
-            return rootfs
-        return rootfs.upper or (rootfs.lowers[0] if rootfs.lowers else "/sys")
-
-    @staticmethod
-    def _attach(mounted: int, path: str) -> None:
-        point = os.open(path, os.O_PATH | os.O_CLOEXEC)
-        libc.move_mount(mounted, point)
-        os.close(point)
-        os.close(mounted)
-
-    def _enable_devices(self, root: Root) -> None:
-        """Device nodes work only where they are mounts of their own: one that the container makes stays dead."""
-        if self.sandbox.insecure and not self.machine.rootless:
-            return
-        for name, _, _ in DEVICES:
-            self.doing = f"bind /dev/{name}"
-            root.bind_device(name, f"/dev/{name}" if self.machine.rootless else None)
-        directory = open_in_root(root.descriptor, "/dev", os.O_PATH)
-        libc.mount_setattr(directory, NODEV)
-        os.close(directory)
-
-    def _hide(self, root: Root) -> None:
-        if not self.sandbox.masked_paths:
-            return
-        null = open_in_root(root.descriptor, "/dev/null", os.O_PATH, follow=False)
-        for path in self.sandbox.masked_paths:
-            self.doing = f"mask {path}"
-            root.mask(path, null)
-        os.close(null)
-        for path in self.sandbox.readonly_paths:
-            self.doing = f"make {path} read-only"
-            root.set_readonly(path)
+    def _now(self, doing: str) -> None:
+        self.doing = doing
 
     def _identity(self, top: int) -> Identity:
         self.doing = f"look up the user {self.process.user}"
@@ -339,7 +190,6 @@ class Launch:
     def _open_terminal(self, identity: Identity) -> int:
         """The process' end; the caller's is sent to it with the report."""
         self.doing = "open a terminal"
-        assert self.root is not None
         devpts = open_in_root(self.root.descriptor, "/dev/pts", os.O_PATH | os.O_DIRECTORY)
         controller, slave = terminal.open_pair(devpts)
         if self.machine.groups > terminal.TTY_GROUP:
@@ -351,7 +201,6 @@ class Launch:
 
     def _pivot(self) -> None:
         self.doing = "pivot_root"
-        assert self.root is not None
         # Entering one's own mount namespace leads to its true root. Where layersmith itself lives in a chroot, the
         # host's files above that would else stay within reach of the container's own chroot(2).
         myself = os.pidfd_open(os.getpid())

@@ -8,9 +8,10 @@ from __future__ import annotations
 import ctypes
 import errno
 import os
-import platform
 import struct
 from typing import Final
+
+from layersmith.errors import SandboxError
 
 _LIBC: Final = ctypes.CDLL(None, use_errno=True)
 _LIBC.syscall.restype = ctypes.c_long
@@ -21,7 +22,7 @@ _LIBC.prctl.argtypes = (ctypes.c_int,) + (ctypes.c_ulong,) * 4
 
 _X86_64: Final = {"clone": 56, "pivot_root": 155, "keyctl": 250, "seccomp": 317, "capget": 125, "capset": 126}
 _AARCH64: Final = {"clone": 220, "pivot_root": 41, "keyctl": 219, "seccomp": 277, "capget": 90, "capset": 91}
-_NR: Final = _AARCH64 if platform.machine() == "aarch64" else _X86_64
+_NR: Final = {"x86_64": _X86_64, "aarch64": _AARCH64}.get(os.uname().machine, {})
 _NR_OPEN_TREE, _NR_MOVE_MOUNT, _NR_FSOPEN, _NR_FSCONFIG, _NR_FSMOUNT = 428, 429, 430, 431, 432
 _NR_CLOSE_RANGE, _NR_OPENAT2, _NR_MOUNT_SETATTR = 436, 437, 442
 
@@ -81,6 +82,12 @@ def _syscall(
     if result < 0:
         raise _failure(path)
     return result
+
+
+def require_known_machine() -> None:
+    """Raise SandboxError where the numbers above are not this process' own: another CPU, or a 32-bit Python."""
+    if not _NR or struct.calcsize("P") != 8:
+        raise SandboxError(f"no sandbox on {os.uname().machine}", hint="64-bit x86 and Arm are known")
 
 
 # Processes and namespaces

@@ -16,12 +16,19 @@ from layersmith.linux.stubs import Attributes, Stub, attributes
 
 
 class Root:
-    """``descriptor`` is the mounted root; ``upper`` one of the directory that takes its changes, or -1."""
+    """``descriptor`` is the mounted root, ``upper`` one of the directory that takes its changes; -1 while there is
+    none. ``stubs``: the mount points that had to be made."""
 
-    def __init__(self, descriptor: int, upper: int) -> None:
+    def __init__(self, descriptor: int = -1, upper: int = -1) -> None:
         self.descriptor = descriptor
         self.upper = upper
         self.stubs: list[Stub] = []
+
+    def forget_upper(self) -> None:
+        """Close it: a directory of the host, which must not be open when the command's own paths are looked up."""
+        if self.upper >= 0:
+            os.close(self.upper)
+            self.upper = -1
 
     def attach(self, mounted: int, target: str) -> None:
         """Attach ``mounted`` at ``target``, which is made if it is missing, and close it."""

@@ -8,7 +8,7 @@ ENOSYS, so that programs fall back. On top of it ioctls that put words into a te
 from __future__ import annotations
 
 import errno
-import platform
+import os
 import struct
 from typing import Final
 
@@ -75,7 +75,7 @@ LOAD, JUMP, EQUAL, AT_LEAST, ANY_BIT, RETURN = 0x20, 0x05, 0x15, 0x35, 0x45, 0x0
 NUMBER_OFFSET, ARCH_OFFSET = 0, 4
 
 
-def program(capabilities: frozenset[str], machine: str = platform.machine()) -> bytes:
+def program(capabilities: frozenset[str], machine: str = os.uname().machine) -> bytes:
     """The filter as struct sock_filter[] in this machine's byte order; empty where ``machine`` is unknown.
 
     Another architecture's call kills the process, an x32 call gets ENOSYS, a refused call EPERM.

@@ -49,6 +49,7 @@ def enter() -> Isolation:
     Root: a private mount namespace. Anyone else: first a user namespace in which they are root, with the ranges of
     /etc/subuid and /etc/subgid where there are any (through newuidmap and newgidmap), else with their one id.
     """
+    libc.require_known_machine()
     if os.geteuid() == 0 and _may_mount():
         _private_mounts()
         return isolation()
