@@ -81,8 +81,8 @@ class SnapshotWriter:
                     data = content.take()
                     if len(data) != entry.size or entry.size > _LONG or content.sparse is not None:
                         _write_long(fd, data, entry, content)
-                    elif os.write(fd, data) != len(data):
-                        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+                    elif (written := os.write(fd, data)) != len(data):
+                        _write(fd, data[written:])
                 self._finish_file(fd, entry)
             finally:
                 os.close(fd)

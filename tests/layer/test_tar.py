@@ -8,6 +8,8 @@ import os
 import shutil
 import subprocess
 import tarfile
+import threading
+import time
 from functools import partial
 from pathlib import Path
 
@@ -396,3 +398,21 @@ def test_negative_sizes_and_huge_headers_are_refused() -> None:
         block[148:156] = b"%06o\0 " % total
         with pytest.raises(HostileInputError):
             read(bytes(block) + bytes(1024))
+
+
+def test_short_reads_are_not_an_end() -> None:
+    """A descriptor that gives its bytes in small parts, as a pipe does, is read to its end."""
+    reader, writer = os.pipe()
+    try:
+        parts = [b"one ", b"two ", b"three"]
+        body = b"".join(parts)
+        thread = threading.Thread(
+            target=lambda: [(os.write(writer, part), time.sleep(0.02)) for part in parts]
+        )
+        thread.start()
+        data = write([(Entry(b"f", REG, size=len(body)), reader)])
+        thread.join()
+        assert read(data) == [(Entry(b"f", REG, size=len(body)), body)]
+    finally:
+        os.close(reader)
+        os.close(writer)

@@ -65,8 +65,12 @@ class TarWriter:
         buffer[start:body] = header
         if size:
             if type(content) is int:
-                if os.readv(content, (buffer[body:end],)) != size:
-                    raise _changed(entry)
+                got = os.readv(content, (buffer[body:end],))
+                while got != size:  # as some network file systems have it
+                    more = os.readv(content, (buffer[body + got : end],))
+                    if not more:
+                        raise _changed(entry)
+                    got += more
             elif type(content) is bytes and len(content) == size:
                 buffer[body:end] = content
             else:
