@@ -10,7 +10,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from layersmith.cli.containers import containers_of, each
-from layersmith.cli.run import in_background, need_terminal, notify, own_failure
+from layersmith.cli.run import in_background, need_terminal, notify, own_failure, runtime_for
 from layersmith.errors import LayersmithError
 
 if TYPE_CHECKING:
@@ -152,7 +152,8 @@ def _start(args: argparse.Namespace, container: Container, ready: Callable[[], N
 
         store = stack.enter_context(open_store(args))
         network = stack.enter_context(DefaultNetwork(spawner, store.temporary("network")))
-        host = lifecycle.Host(store, spawner, isolation, network.connect, notify)
+        runtime = runtime_for(container.config.isolation, spawner, store)
+        host = lifecycle.Host(store, runtime, isolation, network.connect, notify)
         with host.containers.supervise(container):
             with attachment(args, container.name, ready) as attached:
                 status = lifecycle.run(host, container, attached)

@@ -16,8 +16,10 @@ from layersmith.errors import LayersmithError, UsageError
 if TYPE_CHECKING:
     from layersmith.containers.config import ContainerConfig
     from layersmith.containers.configure import RunOptions
+    from layersmith.containers.runtime import Runtime
     from layersmith.image import Image
     from layersmith.linux.cgroups import Limits
+    from layersmith.linux.spawner import Spawner
     from layersmith.oci.descriptor import Descriptor
     from layersmith.store import Store
 
@@ -154,7 +156,8 @@ def _run(args: argparse.Namespace, options: RunOptions, ready: Callable[[], None
         store = stack.enter_context(Store.open(None if args.root is None else Path(args.root)))
         manifest, image = _image(store, args)
         network = stack.enter_context(DefaultNetwork(spawner, store.temporary("network")))
-        host = lifecycle.Host(store, spawner, isolation, network.connect, notify)
+        runtime = runtime_for(args.isolation, spawner, store)
+        host = lifecycle.Host(store, runtime, isolation, network.connect, notify)
 
         def config(id: str, name: str) -> ContainerConfig:
             return configure(
@@ -174,6 +177,15 @@ def _run(args: argparse.Namespace, options: RunOptions, ready: Callable[[], None
     if status.error:
         print(f"layersmith: {status.error}", file=sys.stderr)
     return status.code
+
+
+def runtime_for(isolation: str, spawner: Spawner, store: Store) -> Runtime:
+    """What ``--isolation`` means. Raises UsageError."""
+    if isolation == "builtin":
+        return spawner
+    from layersmith.linux.runtime import OciRuntime, find
+
+    return OciRuntime(spawner, find(isolation), store.temporary)
 
 
 def notify(text: str) -> None:
@@ -232,6 +244,8 @@ def _options(args: argparse.Namespace) -> RunOptions:
         *(options.tmpfs(text) for text in args.tmpfs),
     ]
     no_new_privileges, seccomp = _security(args.security_opt)
+    if args.init and args.isolation != "builtin":
+        raise UsageError("--init is the built-in isolation's own", hint="leave out --isolation, or --init")
     return RunOptions(
         image=args.image,
         command=tuple(args.command),

@@ -64,6 +64,8 @@ def attach(
         if running.terminal is not None:
             stack.callback(os.close, running.terminal)
         attachment.started(running)
+        if tty:
+            running.kill(signal.SIGWINCH)
         streams.start(running.terminal)
         status = _attend(running, signals, attachment, stop_timeout)
         streams.finish()
@@ -90,6 +92,7 @@ def _attend(running: Started, signals: Signals, attachment: Attachment, stop_tim
             asked += number in (signal.SIGINT, signal.SIGTERM)
             if number == signal.SIGWINCH:
                 attachment.resized(running)
+                running.kill(number)  # an OCI runtime has a terminal of its own in between
             elif asked >= IMPATIENCE:
                 running.kill()
             elif number in FORWARDED:

@@ -37,6 +37,7 @@ def config(
     *,
     permitted: int,
     cgroups_path: str | None,
+    console_size: tuple[int, int],
     machine: str,
 ) -> dict[str, Any]:
     """The bundle's config; its root file system is ``rootfs`` beside it. ``machine`` as of uname(2); ``permitted`` are
@@ -53,9 +54,12 @@ def config(
         linux["cgroupsPath"] = cgroups_path
     if sandbox.seccomp and not sandbox.insecure and machine in ARCHITECTURES:
         linux["seccomp"] = seccomp_profile(sandbox.capabilities, machine)
+    process = _process(sandbox, identity, permitted)
+    if sandbox.tty:
+        process["consoleSize"] = dict(zip(("height", "width"), console_size, strict=True))
     return {
         "ociVersion": "1.0.2",
-        "process": _process(sandbox, identity, permitted),
+        "process": process,
         "root": {"path": "rootfs", "readonly": sandbox.readonly_rootfs},
         "hostname": sandbox.hostname,
         "mounts": [*_system_mounts(sandbox), *(_bind(mount) for mount in mounts)],

@@ -139,7 +139,7 @@ def create(limits: Limits, *, root: Path = ROOT, proc: Path = Path("/proc")) -> 
     if limits == Limits():
         return Cgroup(limits, ())
     trees = hierarchies(root, proc)
-    name = f"{os.getpid()}.{_started(proc, os.getpid())}.{os.urandom(4).hex()}"
+    name = new_name(proc)
     groups: dict[Path, int] = {}
     made = Cgroup(limits, ())
     try:
@@ -161,6 +161,11 @@ def create(limits: Limits, *, root: Path = ROOT, proc: Path = Path("/proc")) -> 
         made.close()
         raise
     return made
+
+
+def new_name(proc: Path = Path("/proc")) -> str:
+    """A name for a group in `PARENT` that tells `sweep` whose it is."""
+    return f"{os.getpid()}.{_started(proc, os.getpid())}.{os.urandom(4).hex()}"
 
 
 def hierarchies(root: Path = ROOT, proc: Path = Path("/proc")) -> tuple[Hierarchy, ...]:

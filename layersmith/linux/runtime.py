@@ -9,31 +9,26 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import platform
 import pty
 import re
 import select
 import shutil
 import signal
-import stat
+import socket
 from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Self
 
 from layersmith.errors import SandboxError, UsageError
-from layersmith.linux import bundle, libc
-from layersmith.linux.mounts import NODEV, Bind, File, OverlayAt, Tmpfs
-from layersmith.linux.overlay import Overlay, open_overlay
-from layersmith.linux.root import Root
-from layersmith.linux.rooted import read_in_root
+from layersmith.linux import cgroups
+from layersmith.linux.bundledir import Bundle
 from layersmith.linux.sandbox import Sandbox
 from layersmith.linux.spawner import Running, Spawner
-from layersmith.linux.stubs import Stub, remove_stubs
-from layersmith.linux.users import Identity, resolve_user
+from layersmith.linux.terminal import set_window_size
 
 RUNTIMES = ("crun", "runc")
-SYSTEM_TARGETS = ("/proc", "/dev", "/sys")
+LONGEST_SOCKET_PATH = 108
 NOT_EXECUTABLE, NOT_FOUND = 126, 127
 
 _WRAPPER = """\
@@ -69,190 +64,155 @@ def find(name: str) -> str:
 class OciRuntime:
     """Starts sandboxes as `Spawner` does; safe to use from many threads at once.
 
-    ``temporary(prefix)`` makes a fresh directory on a file system that can hold an upper directory's mount point.
+    ``temporary(prefix)`` makes a fresh directory, on a disk with room for a few files.
     """
 
     def __init__(self, spawner: Spawner, program: str, temporary: Callable[[str], Path]) -> None:
         self._spawner = spawner
         self._program = program
         self._temporary = temporary
+        self._leaves_groups_alone = os.path.basename(program) == "crun"
+        if not self._leaves_groups_alone:
+            for tree in cgroups.hierarchies():
+                cgroups.sweep(tree.directory / cgroups.PARENT)
 
     def run(self, sandbox: Sandbox, *, stdin: int, stdout: int, stderr: int) -> OciRunning:
         """Start ``sandbox``; returns once the runtime has set it up. Raises SandboxError, StepError (unknown user)."""
         with ExitStack() as stack:
-            made = _Bundle(sandbox, self._temporary("bundle"), stack)
-            controller = None
-            ends = (stdin, stdout, stderr)
-            if sandbox.tty:
-                controller, terminal = pty.openpty()
-                stack.callback(os.close, controller)
-                ends = (terminal, terminal, terminal)
-            try:
-                inner = self._spawner.run_program(
-                    self._command(sandbox, made), stdin=ends[0], stdout=ends[1], stderr=ends[2]
-                )
-            finally:
-                if sandbox.tty:
-                    os.close(ends[0])
+            groups = None if self._leaves_groups_alone else _cgroups_path(sandbox)
+            made = Bundle(sandbox, self._temporary("bundle"), stack, cgroups_path=groups)
+            console = stack.enter_context(self._console(sandbox, made))
+            ends = console.ends or (stdin, stdout, stderr)
+            inner = self._spawner.run_program(
+                self._command(sandbox, made, console), stdin=ends[0], stdout=ends[1], stderr=ends[2]
+            )
             stack.push(inner)
-            running = OciRunning(inner, made, controller)
-            running.started()
+            running = OciRunning(inner, made)
+            running.start(console)
             running.keep(stack.pop_all())
             return running
 
-    def _command(self, sandbox: Sandbox, made: _Bundle) -> tuple[str, ...]:
-        name = os.path.basename(self._program)
-        groups = ("--cgroup-manager=disabled",) if name == "crun" else ()
+    def _console(self, sandbox: Sandbox, made: Bundle) -> Console:
+        if not sandbox.tty:
+            return Console()
+        place = made.directory / "console"
+        if self._leaves_groups_alone and len(os.fsencode(place)) < LONGEST_SOCKET_PATH:
+            return SocketConsole(place)
+        return PairConsole(made.console_size)
+
+    def _command(self, sandbox: Sandbox, made: Bundle, console: Console) -> tuple[str, ...]:
         place = os.fspath(made.directory)
         return (
             # The runtime finds processes by their numbers in /proc: it has to be that of the PID namespace it is in.
             *("unshare", "--mount-proc", "--propagation", "private"),
             *("sh", "-c", _WRAPPER, "sh", *sandbox.cgroups, "--"),
             *(self._program, "--root", f"{place}/state", "--log", f"{place}/log", "--log-format", "json"),
-            *groups,
-            *("run", "--bundle", place, "--pid-file", f"{place}/pid", f"layersmith-{made.directory.name}"),
+            *(("--cgroup-manager=disabled",) if self._leaves_groups_alone else ()),
+            *("run", "--bundle", place, "--pid-file", f"{place}/pid", *console.options),
+            f"layersmith-{made.directory.parent.name}-{made.directory.name}",
         )
 
 
-class _Bundle:
-    """A bundle on disk, its mounts in this process' namespace; taken down when ``stack`` is closed."""
+class Console:
+    """How the runtime's terminal comes to the caller; this one: there is none. ``ends`` replace the process' streams,
+    ``options`` are for the runtime. A context manager that closes what nobody took."""
 
-    def __init__(self, sandbox: Sandbox, directory: Path, stack: ExitStack) -> None:
-        self.directory = directory
-        self.stubs: list[Stub] = []
-        self._sandbox = sandbox
-        self._stack = stack
-        stack.callback(shutil.rmtree, directory, ignore_errors=True)
-        for name in ("rootfs", "mounts"):
-            (directory / name).mkdir(mode=0o755)
-        mounts = [*self._mounts()]
-        root = self._mount_root()
-        identity = self._furnish(root, [mount.target for mount in mounts])
-        cgroups_path = (
-            _below_mount(sandbox.cgroups[0]) if sandbox.cgroups else f"/layersmith-{directory.name}"
-        )
-        value = bundle.config(
-            sandbox,
-            identity,
-            mounts,
-            permitted=libc.capget()[1],
-            cgroups_path=cgroups_path,
-            machine=platform.machine(),
-        )
-        data = json.dumps(value, ensure_ascii=False).encode("utf-8", "surrogateescape")
-        (directory / "config.json").write_bytes(data)
+    ends: tuple[int, int, int] | None = None
+    options: tuple[str, ...] = ()
 
-    def _mount_root(self) -> int:
-        rootfs = self._sandbox.rootfs
-        attributes = 0 if self._sandbox.insecure else NODEV
-        if isinstance(rootfs, Overlay):
-            mounted = open_overlay(rootfs, attributes)
-        else:
-            mounted = libc.open_tree(rootfs, recursive=True)
-            libc.mount_setattr(mounted, attributes, recursive=True)
-        self._attach(mounted, self.directory / "rootfs")
-        descriptor = os.open(self.directory / "rootfs", os.O_PATH | os.O_CLOEXEC)
-        self._stack.callback(os.close, descriptor)
-        return descriptor
+    def fileno(self) -> int | None:
+        """A descriptor that polls readable when `receive` would not block; None where there is nothing to wait for."""
+        return None
 
-    def _mounts(self) -> list[bundle.Prepared]:
-        """The sandbox's own mounts, as they are mounted here."""
-        sandbox = self._sandbox
-        files = (
-            ("/etc/resolv.conf", sandbox.resolv_conf),
-            ("/etc/hosts", sandbox.hosts),
-            ("/etc/hostname", sandbox.etc_hostname),
-        )
-        wanted: list[Bind | OverlayAt | Tmpfs | File] = sorted(
-            sandbox.mounts, key=lambda mount: mount.target.rstrip("/").count("/")
-        )
-        wanted += [File(target, data) for target, data in files if data is not None]
-        found = []
-        if any(isinstance(mount, File | OverlayAt) for mount in wanted):
-            scratch = self.directory / "scratch"
-            scratch.mkdir(mode=0o700)
-            self._attach(libc.new_mount("tmpfs", mode="0700"), scratch)
-        for number, mount in enumerate(wanted):
-            doing = mount.describe()
-            try:
-                if isinstance(mount, File | OverlayAt):
-                    mounted = mount.open(os.fspath(self.directory / "scratch"), str(number))
-                else:
-                    mounted = mount.open()
-            except OSError as error:
-                raise SandboxError(f"{doing}: {error.strerror}") from error
-            place = self.directory / "mounts" / str(number)
-            if stat.S_ISDIR(os.fstat(mounted).st_mode):
-                place.mkdir()
-            else:
-                place.touch()
-            self._attach(mounted, place)
-            found.append(bundle.Prepared(os.fspath(place), mount.target, _options(place)))
-        return found
+    def receive(self) -> int | None:
+        """The controlling end, now the caller's."""
+        return None
 
-    def _attach(self, mounted: int, place: Path) -> None:
-        point = os.open(place, os.O_PATH | os.O_CLOEXEC)
-        try:
-            libc.move_mount(mounted, point)
-        finally:
-            os.close(point)
-            os.close(mounted)
-        self._stack.callback(libc.umount, os.fspath(place), detach=True)
+    def close(self) -> None:
+        pass
 
-    def _furnish(self, descriptor: int, targets: list[str]) -> Identity:
-        """Make the mount points, so that it is known which are to go again; and the working directory."""
-        sandbox = self._sandbox
-        upper = -1
-        if isinstance(sandbox.rootfs, Overlay) and sandbox.upper:
-            upper = os.open(sandbox.upper, os.O_PATH | os.O_CLOEXEC)
-        try:
-            root = Root(descriptor, upper)
-            for target in SYSTEM_TARGETS:
-                os.close(root.point(target, is_directory=True))
-            for number, target in enumerate(targets):
-                # In /dev and the like it is the runtime that makes them, in a file system of the container's own.
-                if not target.startswith(tuple(f"{t}/" for t in SYSTEM_TARGETS)):
-                    is_directory = (self.directory / "mounts" / str(number)).is_dir()
-                    os.close(root.point(target, is_directory=is_directory))
-            self.stubs = root.stubs
-            identity = resolve_user(
-                sandbox.process.user,
-                read_in_root(descriptor, "etc/passwd"),
-                read_in_root(descriptor, "etc/group"),
-            )
-            if sandbox.create_cwd:
-                root.make_directories(sandbox.process.cwd, identity.uid, identity.gid)
-        except OSError as error:
-            raise SandboxError(f"make the mount points of the container: {error.strerror}") from error
-        finally:
-            if upper >= 0:
-                os.close(upper)
-        return identity
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+class SocketConsole(Console):
+    """The runtime sends it through a socket (crun; runc only when it detaches)."""
+
+    def __init__(self, path: Path) -> None:
+        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self._socket.bind(os.fspath(path))
+        self._socket.listen(1)
+        self.options = ("--console-socket", os.fspath(path))
+
+    def fileno(self) -> int | None:
+        return self._socket.fileno()
+
+    def receive(self) -> int | None:
+        connection, _ = self._socket.accept()
+        with connection:
+            _, descriptors, _, _ = socket.recv_fds(connection, 4096, 1)
+        return descriptors[0] if descriptors else None
+
+    def close(self) -> None:
+        self._socket.close()
+
+
+class PairConsole(Console):
+    """The runtime has one end of a terminal of ours for its streams, and passes on what goes through; its size is that of
+    the beginning, for runtimes learn of another only from a terminal that controls them."""
+
+    def __init__(self, size: tuple[int, int]) -> None:
+        self._controller, terminal = pty.openpty()
+        set_window_size(self._controller, *size)
+        self._terminal = terminal
+        self.ends = (terminal, terminal, terminal)
+
+    def receive(self) -> int | None:
+        os.close(self._terminal)
+        controller, self._controller, self._terminal = self._controller, -1, -1
+        return controller
+
+    def close(self) -> None:
+        for fd in (self._controller, self._terminal):
+            if fd >= 0:
+                os.close(fd)
 
 
 class OciRunning:
     """`Running` of a container that an OCI runtime runs. ``pid`` is the container's first process."""
 
-    def __init__(self, inner: Running, made: _Bundle, terminal: int | None) -> None:
+    def __init__(self, inner: Running, made: Bundle) -> None:
         self.pid = 0
-        self.terminal = terminal
+        self.terminal: int | None = None
         self._inner = inner
         self._bundle = made
-        self._upper = made._sandbox.upper
         self._status: int | None = None
         self._cleanup: ExitStack | None = None
         self._pidfd = -1
 
-    def started(self) -> None:
+    def start(self, console: Console) -> None:
         """Wait until the runtime has made the container. Raises SandboxError."""
         poll = select.poll()
         poll.register(self._inner.fileno(), select.POLLIN)
+        waiting = console.fileno()
+        if waiting is not None:
+            poll.register(waiting, select.POLLIN)
+        else:
+            self.terminal = console.receive()
         pid_file = self._bundle.directory / "pid"
-        while not pid_file.exists():
-            if poll.poll(_POLL_MILLISECONDS):
+        while waiting is not None or not pid_file.exists():
+            ready = {fd for fd, _ in poll.poll(_POLL_MILLISECONDS)}
+            if waiting is not None and waiting in ready:
+                self.terminal = console.receive()
+                poll.unregister(waiting)
+                waiting = None
+            elif self._inner.fileno() in ready:
                 self.wait()
                 return
-        self.pid = _first_child(self._inner.pid)
+        self.pid = _first_process(self._inner.pid)
         if self.pid:
             with contextlib.suppress(ProcessLookupError):
                 self._pidfd = os.pidfd_open(self.pid)
@@ -261,8 +221,7 @@ class OciRunning:
         """See `Running.wait`; the runtime's own failures are told apart from the command's by its log."""
         if self._status is None:
             status = self._inner.wait()
-            if self._upper:
-                remove_stubs(self._upper, tuple(self._bundle.stubs))
+            self._bundle.remove_stubs()
             message = _last_error(self._bundle.directory / "log")
             self._status = self._explain(message) if status and message and not self.pid else status
         return self._status
@@ -310,18 +269,15 @@ class OciRunning:
         self.close()
 
 
-def _options(place: Path) -> tuple[str, ...]:
-    """What the mount at ``place`` refuses: a runtime that binds it again does not keep that by itself."""
-    flags = os.statvfs(place).f_flag
-    known = ((os.ST_RDONLY, "ro"), (os.ST_NOSUID, "nosuid"), (os.ST_NODEV, "nodev"), (os.ST_NOEXEC, "noexec"))
-    return tuple(word for flag, word in known if flags & flag)
-
-
-def _first_child(pid: int) -> int:
-    try:
-        return int(Path(f"/proc/{pid}/task/{pid}/children").read_text().split()[0])
-    except (OSError, IndexError):
-        return 0
+def _first_process(runtime: int) -> int:
+    """The container's PID 1, seen from here: the runtime's child, of whichever of its threads; 0 if it has ended."""
+    with contextlib.suppress(OSError):
+        for task in Path(f"/proc/{runtime}/task").iterdir():
+            for child in (task / "children").read_text().split():
+                ids = re.search(r"^NSpid:.*\t(\d+)$", Path(f"/proc/{child}/status").read_text(), re.MULTILINE)
+                if ids is not None and ids[1] == "1":
+                    return int(child)
+    return 0
 
 
 def _last_error(log: Path) -> str:
@@ -340,9 +296,10 @@ def _last_error(log: Path) -> str:
     return ""
 
 
-def _below_mount(directory: str) -> str:
-    """The path of a control group in its hierarchy."""
-    path = Path(directory)
-    while not os.path.ismount(path):
-        path = path.parent
-    return "/" + os.fspath(Path(directory).relative_to(path))
+def _cgroups_path(sandbox: Sandbox) -> str:
+    """For a runtime that has to have groups: those that the sandbox is to join, else some that a sweep would know."""
+    if not sandbox.cgroups:
+        return f"/{cgroups.PARENT}/{cgroups.new_name()}"
+    path = Path(sandbox.cgroups[0])
+    top = next(parent for parent in path.parents if parent.is_mount())
+    return f"/{path.relative_to(top)}"
