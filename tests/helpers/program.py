@@ -92,7 +92,7 @@ class Layersmith:
                 found.append(f"{entry}: {line.replace(bytes(1), b' ').decode(errors='replace')}")
         return found
 
-
-def mounts() -> list[str]:
-    """The mounts that this process sees, layersmith's own or anybody's."""
-    return Path("/proc/self/mountinfo").read_text().splitlines()
+    def mounts(self) -> list[str]:
+        """The mounts of this store's files, or in it, that others than layersmith see."""
+        lines = Path("/proc/self/mountinfo").read_text().splitlines()
+        return [line for line in lines if os.fspath(self.root) in line]
