@@ -350,6 +350,9 @@ class Containers:
                 continue  # a damaged config: for `ps` to show, and for the person to decide
             finally:
                 os.close(lock)
+        with contextlib.suppress(FileNotFoundError):
+            for link in os.listdir(self._names):
+                self._owner(link)
 
 
 def _remove_unfinished(directory: Path) -> None:

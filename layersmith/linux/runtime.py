@@ -73,8 +73,7 @@ class OciRuntime:
         self._temporary = temporary
         self._leaves_groups_alone = os.path.basename(program) == "crun"
         if not self._leaves_groups_alone:
-            for tree in cgroups.hierarchies():
-                cgroups.sweep(tree.directory / cgroups.PARENT)
+            _sweep_groups()
 
     def run(self, sandbox: Sandbox, *, stdin: int, stdout: int, stderr: int) -> OciRunning:
         """Start ``sandbox``; returns once the runtime has set it up. Raises SandboxError, StepError (unknown user)."""
@@ -301,5 +300,18 @@ def _cgroups_path(sandbox: Sandbox) -> str:
     if not sandbox.cgroups:
         return f"/{cgroups.PARENT}/{cgroups.new_name()}"
     path = Path(sandbox.cgroups[0])
-    top = next(parent for parent in path.parents if parent.is_mount())
-    return f"/{path.relative_to(top)}"
+    return f"/{path.relative_to(_top(path))}"
+
+
+def _top(group: Path) -> Path:
+    """The root of the hierarchy of ``group``, from which a runtime counts."""
+    return next(path for path in (group, *group.parents) if path.is_mount())
+
+
+def _sweep_groups() -> None:
+    """Remove what runtimes that were killed have left, in every hierarchy: they make groups in each."""
+    for tree in cgroups.hierarchies():
+        for parent in {tree.directory / cgroups.PARENT, _top(tree.directory) / cgroups.PARENT}:
+            cgroups.sweep(parent)
+            with contextlib.suppress(OSError):
+                parent.rmdir()
