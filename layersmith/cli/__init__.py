@@ -48,7 +48,7 @@ COMMANDS = {
     "layers": Command("layers", "Layers", "List an image's layers"),
     "diff": Command("diff", "Layers", "List the paths that layers add, change and delete"),
     "mount": Command("mount", "Layers", "Mount an image's layers, and look at them from a shell"),
-    "run": Command("run", "Containers", "Run a command in a new container"),
+    "run": Command("running", "Containers", "Run a command in a new container"),
     "ps": Command("containers", "Containers", "List the containers"),
     "exec": Command("execute", "Containers", "Run a command in a running container"),
     "start": Command("execute", "Containers", "Run containers' commands again, on the files that they left"),

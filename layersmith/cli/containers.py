@@ -87,7 +87,7 @@ def ps(args: Namespace) -> int:
     everything = args.all or most is not None or any(text.startswith("status=") for text in args.filter)
     filters = [_filter(text) for text in args.filter]
     found = []
-    for container in containers_of(args).list():
+    for container in containers_of(args).list(show_error):
         status = container.status()
         if everything or status.state == "running":
             record = _record(container, status, whole=args.no_trunc)

@@ -10,7 +10,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from layersmith.cli.containers import containers_of, each
-from layersmith.cli.run import in_background, need_terminal, notify, own_failure, runtime_for
+from layersmith.cli.running import in_background, need_terminal, notify, own_failure, runtime_for
 from layersmith.errors import LayersmithError
 
 if TYPE_CHECKING:

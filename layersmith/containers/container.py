@@ -155,10 +155,19 @@ class Containers:
 
     # Reading
 
-    def list(self) -> tuple[Container, ...]:
-        """All of them, the newest first."""
-        found = (self._load(name) for name in self._ids())
-        return tuple(sorted((c for c in found if c), key=lambda c: (c.config.created, c.id), reverse=True))
+    def list(self, damaged: Callable[[StoreError], object] | None = None) -> tuple[Container, ...]:
+        """All of them, the newest first. Of each damaged one ``damaged`` is told; without it, that is raised."""
+        found = []
+        for name in self._ids():
+            try:
+                container = self._load(name)
+            except StoreError as error:
+                if damaged is None:
+                    raise
+                damaged(error)
+            else:
+                found += [container] if container else []
+        return tuple(sorted(found, key=lambda c: (c.config.created, c.id), reverse=True))
 
     def _ids(self) -> tuple[str, ...]:
         try:

@@ -235,6 +235,10 @@ def test_a_damaged_config_names_its_directory(containers: Containers, config: Ma
     with pytest.raises(StoreError, match="damaged") as failure:
         containers.find("hurt")
     assert str(made.directory) in failure.value.hint
+    told: list[StoreError] = []
+    with containers.create(config(), "whole") as whole:
+        assert containers.list(told.append) == (whole,)
+    assert len(told) == 1
 
 
 def test_images_in_use_are_known(containers: Containers, config: Make) -> None:
