@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import random
+import os
 
 _LEFT = """able agile amber ample azure bold brave brisk bronze calm candid clever cosy crisp deft eager early fair
 fleet fond frank gentle glad golden grand happy hardy honest humble jolly keen kind lively lucid lucky mellow merry
@@ -20,4 +20,7 @@ tongs trowel vane vise weld wedge wire wrench"""
 
 def random_name() -> str:
     """Such as ``brisk_anvil``; not unique."""
-    return f"{random.choice(_LEFT.split())}_{random.choice(_RIGHT.split())}"
+    # Not `random`, whose import takes as long as making the container's directory and all that is in it.
+    number = int.from_bytes(os.urandom(4), "big")
+    left, right = _LEFT.split(), _RIGHT.split()
+    return f"{left[number % len(left)]}_{right[number // len(left) % len(right)]}"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import os
 import re
 import signal
@@ -46,6 +45,8 @@ def volume(text: str) -> Bind:
 
 def mount(text: str) -> Mount:
     """``--mount type=bind,source=…,target=…[,readonly]``, or ``type=tmpfs,target=…[,tmpfs-size=…,tmpfs-mode=…]``."""
+    import csv
+
     where = f"mount {text!r}"
     fields: dict[str, str] = {}
     for word in next(csv.reader([text]), []):
