@@ -15,7 +15,7 @@ from layersmith.containers.sandboxes import sandbox
 from layersmith.containers.status import Status
 from layersmith.containers.supervise import supervise
 from layersmith.image import Image
-from layersmith.layer.unpack import lowerdirs
+from layersmith.layer.unpack import lowerdirs, merged_root, prepare_upper
 from layersmith.linux import cgroups
 from layersmith.linux.network import Connection
 from layersmith.store.files import remove_tree, storing
@@ -49,9 +49,12 @@ def run(host: Host, container: Container, attachment: Attachment) -> Status:
     with ExitStack() as stack:
         if container.config.auto_remove:
             stack.callback(host.containers.remove, container, host.store.trash)
+        never_run = not any(container.work.iterdir())
         renew_work(container)
         image = Image.read(host.store, container.config.manifest)
         directories = lowers(host.store, image, host.isolation)
+        if never_run:
+            prepare_upper(container.upper, merged_root(host.store, image.layers))
         cgroup = stack.enter_context(cgroups.create(container.config.limits))
         connection = _connection(host, container.config.network)
         described = sandbox(

@@ -56,11 +56,16 @@ def lowerdirs(
             xattr_namespace=xattr_namespace,
             ignore_chown_errors=ignore_chown_errors,
         )
-        index = open_index(store, layer.diff_id)
-        if index is not None and index.opaque(b""):
+        if hides_all_below(store, layer):
             found.clear()
         found.append(path)
     return tuple(reversed(found))
+
+
+def hides_all_below(store: Store, layer: Layer) -> bool:
+    """Whether the unpacked ``layer`` has an opaque mark at its root, which overlayfs would not heed there."""
+    index = open_index(store, layer.diff_id)
+    return index is not None and index.opaque(b"")
 
 
 def unpack(

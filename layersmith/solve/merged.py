@@ -10,7 +10,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
 
-from layersmith.layer.unpack import unpack
+from layersmith.layer.unpack import hides_all_below, unpack
 from layersmith.linux.overlay import Overlay, overlay
 from layersmith.linux.userns import Isolation
 from layersmith.oci.digest import ChainID
@@ -40,7 +40,7 @@ class Merged:
         self._mounts.close()
 
     def lowerdirs(self, stack: tuple[StackedLayer, ...]) -> tuple[Path, ...]:
-        """The directories of ``stack``, topmost first; unpacks what no directory holds yet."""
+        """The directories of ``stack``, topmost first, as `layer.unpack.lowerdirs` has them; unpacks what has none yet."""
         paths: list[Path] = []
         for position, stacked in enumerate(stack):
             if stacked.directory is not None:
@@ -48,7 +48,10 @@ class Merged:
                 continue
             layer = stacked.packed.result()
             below = [s.packed.result() for s in stack[:position]]
-            paths.append(unpack(self.store, layer, below, xattr_namespace=self.xattr_namespace))
+            path = unpack(self.store, layer, below, xattr_namespace=self.xattr_namespace)
+            if hides_all_below(self.store, layer):
+                paths.clear()
+            paths.append(path)
         return tuple(reversed(paths))
 
     def view(self, stack: tuple[StackedLayer, ...], chain: ChainID) -> Path:

@@ -16,6 +16,7 @@ from layersmith.execute.mkdir import mkdir_items
 from layersmith.layer.changes import changes
 from layersmith.layer.entry import Item
 from layersmith.layer.pack import pack
+from layersmith.layer.unpack import merged_root, prepare_upper
 from layersmith.layer.view import View
 from layersmith.oci.descriptor import Layer
 from layersmith.progress import LayerPacked, StepStarted
@@ -95,10 +96,13 @@ class _Performance:
 
     def command(self, op: ops.ExecOp) -> Pending:
         """Run the step's command, again where ``--retry`` allows; the upper directory that it left."""
-        lowers = self.executor.merged.lowerdirs(self.state.parent.stack)
+        stack = self.state.parent.stack
+        lowers = self.executor.merged.lowerdirs(stack)
+        root = merged_root(self.store, [stacked.directory or stacked.packed.result() for stacked in stack])
         for attempt in range(op.retry + 1):
             pending = self.store.snapshots.create()
             try:
+                prepare_upper(pending.path, root)
                 self.executor.runner.run(self.state.index, op, lowers, pending, self.state.trees)
             except CommandError as error:
                 self.store.snapshots.discard(pending)

@@ -174,9 +174,7 @@ def test_out_of_memory(box: Box, limited: Any) -> None:
 def test_limits_can_be_read_inside(box: Box, limited: Any) -> None:
     """Where a JVM looks: /sys/fs/cgroup shows the container's own group, and can't be written."""
     group = limited(Limits(memory=16 * MEBI))
-    script = (
-        "cat /sys/fs/cgroup/memory.max /sys/fs/cgroup/memory/memory.limit_in_bytes; touch /sys/fs/cgroup/cgroup.procs /sys/fs/cgroup/memory/cgroup.procs"
-    )
+    script = "cat /sys/fs/cgroup/memory.max /sys/fs/cgroup/memory/memory.limit_in_bytes; touch /sys/fs/cgroup/cgroup.procs /sys/fs/cgroup/memory/cgroup.procs"
     output = box(f"({script}) 2>&1", cgroups=group.directories)["output"]
     assert "16777216\n" in output
     assert "Read-only file system" in output
