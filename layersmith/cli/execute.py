@@ -10,7 +10,14 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from layersmith.cli.containers import containers_of, each
-from layersmith.cli.running import in_background, need_terminal, notify, own_failure, runtime_for
+from layersmith.cli.running import (
+    in_background,
+    need_terminal,
+    notify,
+    own_failure,
+    runtime_for,
+    wrong_usage_is_ours,
+)
 from layersmith.errors import LayersmithError
 
 if TYPE_CHECKING:
@@ -24,6 +31,7 @@ examples:
 
 
 def exec_arguments(parser: argparse.ArgumentParser) -> None:
+    wrong_usage_is_ours(parser)
     add = parser.add_argument
     add("-i", "--interactive", action="store_true", help="connect standard input")
     add("-t", "--tty", action="store_true", help="give the command a terminal")

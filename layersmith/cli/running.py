@@ -9,7 +9,7 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 from layersmith.errors import LayersmithError, UsageError
 
@@ -35,6 +35,7 @@ examples:
 
 
 def run_arguments(parser: argparse.ArgumentParser) -> None:
+    wrong_usage_is_ours(parser)
     add = parser.add_argument
 
     def repeat(*names: str, metavar: str, help: str) -> None:
@@ -96,6 +97,16 @@ def run_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add("image", metavar="IMAGE")
     add("command", nargs=argparse.REMAINDER, metavar="COMMAND …", help="instead of the image's command")
+
+
+def wrong_usage_is_ours(parser: argparse.ArgumentParser) -> None:
+    """Let ``parser`` end with 125 where it would with 2, which may be the command's own status."""
+    leave = parser.exit
+
+    def exit_with(status: int = 0, message: str | None = None) -> NoReturn:
+        leave(FAILED if status == 2 else status, message)
+
+    parser.exit = exit_with  # type: ignore[method-assign]
 
 
 def run(args: argparse.Namespace) -> int:

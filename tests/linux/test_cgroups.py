@@ -13,6 +13,8 @@ from layersmith.errors import SandboxError, UsageError
 from layersmith.linux import cgroups
 from layersmith.linux.cgroups import Cgroup, Limits
 
+pytestmark = pytest.mark.xdist_group("machine")
+
 Box = Callable[..., dict[str, Any]]
 MEBI = 1 << 20
 
