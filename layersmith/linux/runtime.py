@@ -222,11 +222,11 @@ class OciRunning:
             status = self._inner.wait()
             self._bundle.remove_stubs()
             message = _last_error(self._bundle.directory / "log")
-            self._status = self._explain(message) if status and message and not self.pid else status
+            self._status = self.explain(message) if status and message and not self.pid else status
         return self._status
 
     @staticmethod
-    def _explain(message: str) -> int:
+    def explain(message: str) -> int:
         """The status for a command that could not be executed, which the runtime has said on the command's standard
         error, too. Raises SandboxError for any other failure."""
         if _NOT_FOUND.search(message):
