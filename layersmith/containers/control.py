@@ -83,18 +83,15 @@ def _ended(pidfd: int, seconds: float) -> bool:
     return bool(poll.poll(None if seconds < 0 else seconds * 1000))
 
 
-def command_pid(status: Status) -> int:
+def command_pid(container: Container, status: Status) -> int:
     """The container's command: its first process, or with ``--init`` that one's child. An init is layersmith's own
     program, whose memory and /proc nobody else may look into."""
+    if not container.config.init:
+        return status.pid
     try:
-        text = Path(f"/proc/{status.pid}/task/{status.pid}/children").read_text()
-        if Path(f"/proc/{status.pid}/exe").readlink() != Path("/proc/self/exe").readlink():
-            return status.pid
-    except PermissionError:
-        pass
+        children = Path(f"/proc/{status.pid}/task/{status.pid}/children").read_text().split()
     except OSError:
         return status.pid
-    children = text.split()
     return int(children[0]) if children else status.pid
 
 
@@ -107,7 +104,7 @@ def paused(container: Container) -> Iterator[None]:
         return
     stopped: set[int] = set()
     try:
-        namespace = os.readlink(f"/proc/{command_pid(status)}/ns/pid")
+        namespace = os.readlink(f"/proc/{command_pid(container, status)}/ns/pid")
         for _ in range(_ROUNDS):
             found = {pid for pid in _members(namespace) if pid not in stopped}
             if not found:

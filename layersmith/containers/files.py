@@ -43,7 +43,7 @@ def opened(store: Store, container: Container, isolation: Isolation) -> Iterator
     status = container.status()
     with contextlib.ExitStack() as stack:
         if status.state == RUNNING:
-            path = f"/proc/{command_pid(status)}/root"
+            path = f"/proc/{command_pid(container, status)}/root"
         else:
             stack.enter_context(Containers(store.root).supervise(container))
             renew_work(container)
