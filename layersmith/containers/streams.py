@@ -7,6 +7,8 @@ and threads pass on what goes through.
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import os
 import threading
 from collections.abc import Callable
@@ -16,7 +18,7 @@ from layersmith.containers.log import STDERR, STDOUT, LogWriter
 from layersmith.errors import StoreError
 from layersmith.store.files import write_all
 
-_BLOCK = 1 << 16
+_BLOCK = 1 << 18
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,12 +55,12 @@ class Streams:
         if self._tty or (self._caller.stdin is None and not self._caller.open_stdin):
             self._theirs[0] = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
         else:
-            self._theirs[0], self._ours[0] = os.pipe2(os.O_CLOEXEC)
+            self._theirs[0], self._ours[0] = _pipe()
         for stream in (STDOUT, STDERR):
             if self._tty:
                 self._theirs[stream] = os.open(os.devnull, os.O_WRONLY | os.O_CLOEXEC)
             else:
-                self._ours[stream], self._theirs[stream] = os.pipe2(os.O_CLOEXEC)
+                self._ours[stream], self._theirs[stream] = _pipe()
 
     @property
     def stdin(self) -> int:
@@ -115,6 +117,14 @@ class Streams:
         for ends in (self._ours, self._theirs):
             while ends:
                 os.close(ends.popitem()[1])
+
+
+def _pipe() -> tuple[int, int]:
+    """With room for a whole block, where the user's share of the kernel's memory for pipes is not used up."""
+    reader, writer = os.pipe2(os.O_CLOEXEC)
+    with contextlib.suppress(OSError):
+        fcntl.fcntl(reader, fcntl.F_SETPIPE_SZ, _BLOCK)
+    return reader, writer
 
 
 def _pump(source: int, sinks: list[Callable[[bytes], None]], owned: int) -> None:
