@@ -16,7 +16,7 @@ from layersmith.solve.results import StackedLayer, StepResult
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from layersmith.execute.copy import CopyInputs, Remote
+    from layersmith.execute.copy import Remote
     from layersmith.execute.tree import Tree
     from layersmith.layer.view import View
     from layersmith.plan import Step
@@ -123,13 +123,18 @@ class StepState:
 
     @once
     def exact_key(self) -> KeyParts:
-        """The key by what the inputs are made of: known without a look at a single file of theirs."""
+        """The key by what other steps' files are made of: known without a look at a single one of them."""
         if not self.inputs:
             return self.content_key
-        pairs = tuple(
+        chains = tuple(
             (f"from {position}", result.chain()) for position, result in enumerate(self.inputs.values())
         )
-        return KeyParts(self.op, self.below, pairs, self.epoch)
+        context = tuple(
+            (f"mount {mount.target}", self.mounted(mount, self.solver.contexts))
+            for mount in self.binds
+            if isinstance(mount.input, ops.ContextInput)
+        )
+        return KeyParts(self.op, self.below, (*chains, *context), self.epoch)
 
     @once
     def content_key(self) -> KeyParts:
@@ -139,22 +144,22 @@ class StepState:
     def content(self) -> tuple[tuple[str, str], ...]:
         """(what, digest) of everything that the op reads besides its parent's files."""
         if isinstance(self.op, ops.CopyOp):
-            return (("files", self.digested(self.op, self.remote).digest),)
-        if isinstance(self.op, ops.ExecOp):
-            read = [m for m in self.op.mounts if isinstance(m, ops.BindMount)]
-            return tuple(
-                (
-                    f"mount {mount.target}",
-                    self.digested(ops.CopyOp((ops.PathSource(mount.source, mount.input),), "/")).digest,
-                )
-                for mount in read
-            )
-        return ()
+            return (("files", self.digested(self.op, self.trees, self.remote)),)
+        return tuple((f"mount {mount.target}", self.mounted(mount, self.trees)) for mount in self.binds)
 
-    def digested(self, op: ops.CopyOp, remote: Remote | None = None) -> CopyInputs:
+    @property
+    def binds(self) -> tuple[ops.BindMount, ...]:
+        mounts = self.op.mounts if isinstance(self.op, ops.ExecOp) else ()
+        return tuple(mount for mount in mounts if isinstance(mount, ops.BindMount))
+
+    def mounted(self, mount: ops.BindMount, trees: Mapping[Any, Tree]) -> str:
+        """The digest of what a bind mount shows."""
+        return self.digested(ops.CopyOp((ops.PathSource(mount.source, mount.input),), "/"), trees)
+
+    def digested(self, op: ops.CopyOp, trees: Mapping[Any, Tree], remote: Remote | None = None) -> str:
         from layersmith.execute.copy import copy_inputs
 
-        return copy_inputs(op, self.trees, remote or {}, stats=self.store.statcache)
+        return copy_inputs(op, trees, remote or {}, stats=self.store.statcache).digest
 
     @property
     def content_known(self) -> bool:

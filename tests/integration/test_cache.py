@@ -248,3 +248,16 @@ def test_an_edit_taken_back_is_a_hit(project: Project) -> None:
     time.sleep(0.01)
     path.write_text("one\n")
     assert project.build() == set()
+
+
+def test_a_bound_file_counts_beside_a_bound_stage(layersmith: Layersmith, base: str, context: Path) -> None:
+    """A RUN that reads the context and another stage runs again when only the context's file changed."""
+    (context / "Buildfile").write_text(
+        "FROM base AS tools\nRUN echo tool > /tool\n"
+        "FROM base\nRUN --mount=type=bind,source=file,target=/file "
+        "--mount=type=bind,from=tools,source=/tool,target=/tool cat /file /tool > /both\n"
+    )
+    for text in ("one", "two", "one"):
+        (context / "file").write_text(f"{text}\n")
+        layersmith("build", "-t", "both", context)
+        assert layersmith("run", "--rm", "both", "cat", "/both").stdout == f"{text}\ntool\n"
