@@ -9,7 +9,6 @@ import os
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
 
 from layersmith.bases import StoreBases
 from layersmith.buildfile.instructions import Buildfile, Include
@@ -21,6 +20,7 @@ from layersmith.execute.tree import Tree
 from layersmith.image import Image
 from layersmith.oci.config import History
 from layersmith.oci.descriptor import Descriptor
+from layersmith.oci.timestamp import rfc3339
 from layersmith.ops import ContextInput
 from layersmith.plan import Plan, PlanOptions, plan
 from layersmith.progress import Notice, NullProgress, Progress
@@ -152,12 +152,7 @@ def assemble(planned: Plan, solved: Solved, epoch: int | None) -> Image:
         layer = None if line.step is None else solved.layers[line.step]
         if line.step is not None and epoch is None:
             made = max(made, solved.created[line.step])
-        created = timestamp(made or time.time())
+        created = rfc3339(made or time.time())
         image = image.append(layer, History(created, line.created_by, comment=COMMENT))
-    known = timestamp(made) if made or epoch is not None else planned.base.config.created
-    return image.configured(replace(planned.config, created=known or timestamp(time.time())))
-
-
-def timestamp(seconds: float) -> str:
-    """RFC 3339 in UTC, whole seconds."""
-    return datetime.fromtimestamp(int(seconds), UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    known = rfc3339(made) if made or epoch is not None else planned.base.config.created
+    return image.configured(replace(planned.config, created=known or rfc3339(time.time())))

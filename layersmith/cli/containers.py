@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from layersmith.cli.errors import show as show_error
 from layersmith.errors import LayersmithError, UsageError
+from layersmith.oci.timestamp import rfc3339
 
 if TYPE_CHECKING:
     from layersmith.cli.listing import Record
@@ -114,7 +115,7 @@ def _record(container: Container, status: Status, *, whole: bool) -> dict[str, o
         "Names": config.name,
         "Image": config.image,
         "Command": shlex.join(config.process.args),
-        "CreatedAt": _rfc3339(config.created),
+        "CreatedAt": rfc3339(config.created),
         "Status": describe(status),
         "State": status.state,
         "ExitCode": status.code,
@@ -128,16 +129,12 @@ def describe(status: Status) -> str:
     """``Up 5 minutes``, ``Exited (0) 2 hours ago``, ``Created``."""
     from layersmith.cli.table import ago
 
-    since = ago(_rfc3339(status.at))
+    since = ago(rfc3339(status.at))
     if status.state == "running":
         return "Up " + ("less than a second" if since == "just now" else since.removesuffix(" ago"))
     if status.state == "exited":
         return f"Exited ({status.code}) {since}"
     return "Created"
-
-
-def _rfc3339(seconds: float) -> str:
-    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(seconds))
 
 
 def _filter(text: str) -> Callable[[Record], bool]:

@@ -134,8 +134,8 @@ def _plan_options(args: argparse.Namespace) -> PlanOptions:
         labels=tuple(_pair(text, "--label") for text in args.label),
         platform=parse_platform(args.platform) if args.platform else native(),
         network=args.network,
-        hosts=tuple(_pair(re.sub("[:=]", "=", text, count=1), "--add-host") for text in args.add_host),
-        shm_size=parse_size(args.shm_size),
+        hosts=_hosts(args),
+        shm_size=_size(args.shm_size, "--shm-size"),
         ulimits=tuple(args.ulimit),
         hostname=build_args.get("BUILDKIT_SANDBOX_HOSTNAME", ""),
         insecure="security.insecure" in allowed,
@@ -150,12 +150,18 @@ def _pair(text: str, flag: str) -> tuple[str, str]:
     return name, value
 
 
-def parse_size(text: str) -> int:
-    """``64m`` in bytes: docker's binary units."""
-    match = re.fullmatch(r"(\d+)([bkmgt]?)b?", text.strip().lower())
-    if not match:
-        raise UsageError(f"invalid size {text!r}", hint="write a number with b, k, m or g: 64m")
-    return int(match[1]) << ("bkmgt".index(match[2] or "b") * 10)
+def _size(text: str, flag: str) -> int:
+    from layersmith.buildfile.values import parse_size
+
+    try:
+        return parse_size(text)
+    except ValueError as error:
+        raise UsageError(f"{flag}: {error}") from None
+
+
+def _hosts(args: argparse.Namespace) -> tuple[tuple[str, str], ...]:
+    """``--add-host``: both ``NAME:IP`` and ``NAME=IP``."""
+    return tuple(_pair(re.sub("[:=]", "=", text, count=1), "--add-host") for text in args.add_host)
 
 
 def _settings(args: argparse.Namespace) -> Settings:
@@ -172,7 +178,7 @@ def _settings(args: argparse.Namespace) -> Settings:
         run=RunSettings(
             secrets=dict(_secret(text) for text in args.secret),
             ssh=dict(_ssh(text) for text in args.ssh),
-            hosts=tuple(_pair(re.sub("[:=]", "=", text, count=1), "--add-host") for text in args.add_host),
+            hosts=_hosts(args),
             dns=tuple(args.dns),
         ),
     )

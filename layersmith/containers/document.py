@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import time
 from typing import Any
 
 from layersmith.containers.container import Container
 from layersmith.containers.status import RUNNING
 from layersmith.linux.mounts import Bind
+from layersmith.oci.timestamp import rfc3339
 
 
 def document(container: Container) -> dict[str, Any]:
@@ -17,7 +17,7 @@ def document(container: Container) -> dict[str, Any]:
     return {
         "Id": config.id,
         "Name": config.name,
-        "Created": _rfc3339(config.created),
+        "Created": _time(config.created),
         "Path": config.process.args[0] if config.process.args else "",
         "Args": list(config.process.args[1:]),
         "State": {
@@ -26,8 +26,8 @@ def document(container: Container) -> dict[str, Any]:
             "Pid": status.pid,
             "ExitCode": status.code,
             "Error": status.error,
-            "StartedAt": _rfc3339(status.at if running else status.started),
-            "FinishedAt": "" if running or not status.started else _rfc3339(status.at),
+            "StartedAt": _time(status.at if running else status.started),
+            "FinishedAt": "" if running or not status.started else _time(status.at),
         },
         "Image": config.manifest.digest,
         "Config": {
@@ -75,6 +75,6 @@ def document(container: Container) -> dict[str, Any]:
     }
 
 
-def _rfc3339(seconds: float) -> str:
+def _time(seconds: float) -> str:
     """In UTC, whole seconds; nothing for a time that never was."""
-    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(seconds)) if seconds else ""
+    return rfc3339(seconds) if seconds else ""

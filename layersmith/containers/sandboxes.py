@@ -11,11 +11,10 @@ from typing import TYPE_CHECKING
 from layersmith.containers.config import ContainerConfig
 from layersmith.containers.container import Container
 from layersmith.linux import hostfiles
-from layersmith.linux.execute import DEFAULT_PATH
 from layersmith.linux.network import Connection
 from layersmith.linux.overlay import Overlay
 from layersmith.linux.sandbox import Sandbox
-from layersmith.oci.process import Process
+from layersmith.oci.process import DEFAULT_PATH, Process
 
 if TYPE_CHECKING:
     from layersmith.linux.userns import Isolation

@@ -12,9 +12,8 @@ from typing import Never
 
 from layersmith.linux import caps, libc
 from layersmith.linux.users import Identity
-from layersmith.oci.process import Process
+from layersmith.oci.process import DEFAULT_PATH, Process
 
-DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 NOT_EXECUTABLE, NOT_FOUND = 126, 127
 
 

@@ -38,14 +38,13 @@ from layersmith.image import Image
 from layersmith.oci.config import Healthcheck as HealthcheckConfig
 from layersmith.oci.config import ImageConfig
 from layersmith.oci.platform import Platform
+from layersmith.oci.process import DEFAULT_PATH
 from layersmith.plan import lower, values
 from layersmith.plan.arguments import NOT_IN_ENVIRONMENT
 from layersmith.plan.model import PlanHistory, PlanOptions, Step
 
 if TYPE_CHECKING:
     from layersmith.plan.planner import Planner
-
-DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 
 @dataclass(slots=True)

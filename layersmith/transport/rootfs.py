@@ -19,6 +19,7 @@ from layersmith.layer.tar import read_tar
 from layersmith.oci.config import History, ImageConfig
 from layersmith.oci.descriptor import Descriptor
 from layersmith.oci.platform import Platform, native
+from layersmith.oci.timestamp import rfc3339
 from layersmith.store import Store
 
 
@@ -87,11 +88,6 @@ def _changed(config: ImageConfig, options: ImportOptions) -> ImageConfig:
     from layersmith.transport.changes import apply_changes  # the parser is slow to load, and rarely needed
 
     return apply_changes(config, options.changes)
-
-
-def rfc3339(seconds: float) -> str:
-    """A time as configs have it, in whole seconds of UTC."""
-    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(int(seconds)))
 
 
 def _tar_items(stream: BinaryIO, name: str) -> Iterator[Item]:
