@@ -312,14 +312,16 @@ def test_basic_authentication(closed_registry: str, store: Store, tmp_path: Path
 
 
 @pytest.mark.needs_skopeo
-def test_login_is_shared_with_skopeo(closed_registry: str, tmp_path: Path) -> None:
+def test_login_is_shared_with_skopeo(closed_registry: str, store: Store, tmp_path: Path) -> None:
     """What `skopeo login` wrote is used by us, and what we wrote by skopeo."""
+    with registry(Credentials(USER, PASSWORD)) as used:
+        used.push(store, add_image(store, 1000), named(closed_registry, "team/listed:1"))
     theirs, ours = str(tmp_path / "theirs.json"), str(tmp_path / "ours.json")
     skopeo("login", "--tls-verify=false", "--authfile", theirs, "-u", USER, "-p", PASSWORD, closed_registry)
     assert Keychain({"REGISTRY_AUTH_FILE": theirs}).get(closed_registry) == Credentials(USER, PASSWORD)
     Keychain({"REGISTRY_AUTH_FILE": ours}).store(closed_registry, Credentials(USER, PASSWORD))
     assert skopeo("login", "--authfile", ours, "--get-login", closed_registry).strip() == USER
-    skopeo("list-tags", "--tls-verify=false", "--authfile", ours, f"docker://{closed_registry}/team/app")
+    skopeo("list-tags", "--tls-verify=false", "--authfile", ours, f"docker://{closed_registry}/team/listed")
 
 
 # Tokens
