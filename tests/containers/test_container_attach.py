@@ -181,6 +181,16 @@ def test_a_reader_that_is_gone_ends_the_writer(runtime: Any) -> None:
     os.close(writer)
 
 
+def has_terminals() -> bool:
+    try:
+        for fd in os.openpty():
+            os.close(fd)
+    except OSError:
+        return False
+    return True
+
+
+@pytest.mark.skipif(not has_terminals(), reason="needs a /dev/pts to make terminals in")
 def test_terminal(runtime: Any, out: tuple[Pipe, Pipe]) -> None:
     """With a terminal all streams are it, input is echoed, and a change of size is told."""
     reader, writer = os.pipe()

@@ -229,11 +229,14 @@ def box(shared: Box) -> Iterator[Box]:
 
 def dead_groups() -> set[str]:
     """Control groups whose maker is gone."""
-    return {
-        f"control group {path}"
-        for path in Path("/sys/fs/cgroup").glob("**/layersmith/*.*.*")
-        if path.is_dir() and not Path("/proc", path.name.partition(".")[0]).exists()
-    }
+    while True:
+        # A group that goes while the tree is read ends the reading: then begin again.
+        with contextlib.suppress(FileNotFoundError):
+            return {
+                f"control group {path}"
+                for path in Path("/sys/fs/cgroup").glob("**/layersmith/*.*.*")
+                if path.is_dir() and not Path("/proc", path.name.partition(".")[0]).exists()
+            }
 
 
 def leftovers(box: Box, *, seconds: float = 5, known: Set[str] = frozenset()) -> list[str]:
