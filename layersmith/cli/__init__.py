@@ -64,11 +64,23 @@ COMMANDS = {
     "fsck": Command("housekeeping", "Store", "Check everything in the store, and repair it"),
 }
 
-EXIT_CODES = """\
-exit status: 0 done; 1 failed; 2 wrong command line; 3 the Buildfile is wrong; 4 a step failed; 5 no such image,
-container or build; 6 registry, archive or remote file; 7 the store; 8 the kernel refused the sandbox; 130 stopped by
-Ctrl-C or SIGTERM; `run` and `exec` give the command's own status, 125 if they fail themselves, 126 if the command
-can't be executed, 127 if it is not found"""
+EXIT_STATUSES = (
+    ("0", "done"),
+    ("1", "failed"),
+    ("2", "wrong command line"),
+    ("3", "the Buildfile is wrong"),
+    ("4", "a step failed"),
+    ("5", "no such image, container or build"),
+    ("6", "a registry, an archive or a remote file"),
+    ("7", "the store: damaged, full, locked, or newer than this program"),
+    ("8", "the kernel refused a mount, a namespace or an exec"),
+    ("125", "`run`, `exec`: layersmith itself failed"),
+    ("126", "`run`, `exec`: the command can't be executed"),
+    ("127", "`run`, `exec`: the command was not found"),
+    ("130", "stopped by Ctrl-C or SIGTERM"),
+    ("141", "whoever read the output went away (`layersmith export web | head`)"),
+)
+"""What a command ends with; anything else from `run` and `exec` is the status of the command that they ran."""
 
 
 def run(argv: Sequence[str]) -> int:
@@ -191,6 +203,7 @@ def overview() -> str:
         "",
         "`layersmith COMMAND --help` says more; `layersmith --version` prints the version.",
         "",
-        EXIT_CODES,
+        "exit status:",
+        *(f"  {status:<12} {meaning}" for status, meaning in EXIT_STATUSES),
     ]
     return "\n".join(lines)

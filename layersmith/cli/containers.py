@@ -160,6 +160,14 @@ def _filter(text: str) -> Callable[[Record], bool]:
 # logs
 
 
+LOGS_EXAMPLES = """\
+examples:
+  layersmith logs web                  what it wrote, to where it wrote it: 2>/dev/null leaves standard output
+  layersmith logs -f --tail 20 web     the last lines, and what comes
+  layersmith logs -t --since 10m web   of the last ten minutes, each with its time
+"""
+
+
 def logs_arguments(parser: ArgumentParser) -> None:
     add = parser.add_argument
     add("-f", "--follow", action="store_true", help="go on until the container ends")
@@ -224,6 +232,14 @@ def _since(text: str) -> str:
 # stop, kill, wait, rm
 
 
+STOP_EXAMPLES = """\
+examples:
+  layersmith stop web              its stop signal (TERM), and after ten seconds KILL
+  layersmith stop -t 60 web db     a minute for each
+  layersmith stop $(layersmith ps -q)
+"""
+
+
 def stop_arguments(parser: ArgumentParser) -> None:
     parser.add_argument(
         "-t", "--time", type=float, metavar="SECONDS", help="how long to wait before killing (-1: for ever)"
@@ -242,6 +258,13 @@ def stop(args: Namespace) -> int:
         print(name)
 
     return each(args.containers, one)
+
+
+KILL_EXAMPLES = """\
+examples:
+  layersmith kill web              KILL, which nothing survives
+  layersmith kill -s HUP web       any other signal: often "read your configuration again"
+"""
 
 
 def kill_arguments(parser: ArgumentParser) -> None:
@@ -264,6 +287,13 @@ def kill(args: Namespace) -> int:
     return each(args.containers, one)
 
 
+WAIT_EXAMPLES = """\
+examples:
+  layersmith wait job              until it has ended; prints its exit status
+  layersmith run -d --name job busybox sleep 5 && layersmith wait job
+"""
+
+
 def wait_arguments(parser: ArgumentParser) -> None:
     names_argument(parser)
 
@@ -272,6 +302,14 @@ def wait(args: Namespace) -> int:
     """Wait until containers have ended, and print their statuses."""
     containers = containers_of(args)
     return each(args.containers, lambda name: print(containers.find(name).wait().code, flush=True))
+
+
+RM_EXAMPLES = """\
+examples:
+  layersmith rm job                what has ended
+  layersmith rm -f web             what runs, too
+  layersmith rm $(layersmith ps -aq --filter status=exited)
+"""
 
 
 def rm_arguments(parser: ArgumentParser) -> None:

@@ -108,6 +108,13 @@ def _exec(args: argparse.Namespace, container: Container, ready: Callable[[], No
         return attach(start, attached, tty=args.tty)
 
 
+START_EXAMPLES = """\
+examples:
+  layersmith start web             again, in the background, on the files that it left
+  layersmith start -ai box         stay with it, with its terminal, if it was run with -it
+"""
+
+
 def start_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("-a", "--attach", action="store_true", help="stay with it: its output, signals, and its status")
