@@ -10,6 +10,29 @@ from typing import Protocol
 
 
 @dataclass(frozen=True, slots=True)
+class PlannedStep:
+    """A step of the plan: its index, and as progress shows it; ``kind`` is ``source``, ``exec``, ``copy``, ``mkdir`` ….
+
+    ``needs`` are the steps before it; ``file`` and ``line`` (from 1; 0: unknown) say where it is written.
+    """
+
+    step: int
+    name: str
+    kind: str
+    stage: str = ""
+    needs: tuple[int, ...] = ()
+    file: str = ""
+    line: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Planned:
+    """What will be done. A build for several platforms has several plans: each begins anew with step 0."""
+
+    steps: tuple[PlannedStep, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class StepStarted:
     """Step ``step`` begins to execute (it was not in the cache)."""
 
@@ -57,6 +80,25 @@ class Transfer:
 
 
 @dataclass(frozen=True, slots=True)
+class BuiltLayer:
+    """A layer of the image, lowest first: the step that it is from (None: the base image's), compressed size in bytes."""
+
+    step: int | None
+    digest: str
+    size: int
+
+
+@dataclass(frozen=True, slots=True)
+class Built:
+    """The image of a plan is in the store: its manifest's digest, the names that it got, its layers, wall time."""
+
+    digest: str
+    names: tuple[str, ...]
+    layers: tuple[BuiltLayer, ...]
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
 class Notice:
     """Something a person should know; ``level`` is ``info`` or ``warning``."""
 
@@ -64,7 +106,7 @@ class Notice:
     text: str
 
 
-Event = StepStarted | StepOutput | StepFinished | LayerPacked | Transfer | Notice
+Event = Planned | StepStarted | StepOutput | StepFinished | LayerPacked | Transfer | Built | Notice
 
 
 class Progress(Protocol):
