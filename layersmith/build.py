@@ -20,9 +20,11 @@ from layersmith.execute.tree import Tree
 from layersmith.image import Image
 from layersmith.oci.config import History
 from layersmith.oci.descriptor import Descriptor
+from layersmith.oci.manifest import Index
+from layersmith.oci.platform import Platform
 from layersmith.oci.timestamp import rfc3339
 from layersmith.ops import ContextInput
-from layersmith.plan import Plan, PlanOptions, plan
+from layersmith.plan import Plan, PlanOptions, plan_platforms
 from layersmith.progress import Notice, NullProgress, Progress
 from layersmith.solve import Isolate, Settings, Solved, Solver
 from layersmith.source import Source, Span
@@ -35,7 +37,8 @@ COMMENT = "buildkit.dockerfile.v0"
 class BuildRequest:
     """What to build: ``text``, called ``name`` in messages, with the local directories of its contexts.
 
-    ``tags`` are the names that the image gets.
+    ``tags`` are the names that the image gets. ``platforms``: those to build for, in one index if there are several;
+    if there is none, ``options.platform``.
     """
 
     text: bytes
@@ -46,16 +49,36 @@ class BuildRequest:
     tags: tuple[str, ...] = ()
     place: str = "Buildfile"
     """The Buildfile's path in the main context (any name, if it lies elsewhere): INCLUDE is relative to it."""
+    platforms: tuple[Platform, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Variant:
+    """The image for one platform, its manifest's descriptor, and the plan that it came from."""
+
+    platform: Platform
+    descriptor: Descriptor
+    image: Image
+    plan: Plan
 
 
 @dataclass(frozen=True, slots=True)
 class Built:
-    """The image, its manifest's descriptor, and the plan and layers that it came from."""
+    """What a build made: an image, or for several platforms an index of its ``variants``, and their layers."""
 
     descriptor: Descriptor
-    image: Image
-    plan: Plan
+    variants: tuple[Variant, ...]
     solved: Solved
+
+    @property
+    def image(self) -> Image:
+        """The image; of several, the first platform's."""
+        return self.variants[0].image
+
+    @property
+    def plan(self) -> Plan:
+        """The plan of `image`; its steps are those of all platforms."""
+        return self.variants[0].plan
 
 
 def build(
@@ -70,21 +93,37 @@ def build(
     """Build ``request`` into ``store``. Raises LayersmithError; then there is no image, and no name is changed."""
     progress = progress or NullProgress()
     buildfile = read(request)
-    planned = plan(buildfile, request.options, bases)
+    platforms = request.platforms or (request.options.platform,)
+    plans = plan_platforms(buildfile, request.options, platforms, bases)
     _fail_on_findings(buildfile, request)
-    for warning in planned.warnings:
+    for warning in dict.fromkeys(warning for planned in plans for warning in planned.warnings):
         progress.emit(Notice("warning", warning))
     trees = {ContextInput(name): Tree.of_context(context) for name, context in request.contexts.items()}
     solved = Solver(
-        store, planned, trees, isolate=isolate, settings=request.settings, progress=progress, fetch=fetch
+        store, plans[0], trees, isolate=isolate, settings=request.settings, progress=progress, fetch=fetch
     ).solve()
-    image = assemble(planned, solved, request.settings.epoch)
-    descriptor = image.write(store)
+    images = [assemble(planned, solved, request.settings.epoch) for planned in plans]
+    variants = tuple(
+        Variant(platform, image.write(store), image, planned)
+        for platform, image, planned in zip(platforms, images, plans, strict=True)
+    )
+    descriptor = _result(store, variants, request.options)
     for tag in request.tags:
         store.refs.set(tag, descriptor)
     if not request.tags:
         store.refs.keep(descriptor)
-    return Built(descriptor, image, planned, solved)
+    return Built(descriptor, variants, solved)
+
+
+def _result(store: Store, variants: tuple[Variant, ...], options: PlanOptions) -> Descriptor:
+    """The one image, or the index of several; BuildKit's argument BUILDKIT_MULTI_PLATFORM makes one for a single one, too."""
+    always = options.build_args.get("BUILDKIT_MULTI_PLATFORM", "").lower() in ("1", "true")
+    if len(variants) == 1 and not always:
+        return variants[0].descriptor
+    index = Index(tuple(replace(variant.descriptor, platform=variant.platform) for variant in variants))
+    data = index.to_json()
+    store.blobs.put(data)
+    return Descriptor.of(index.media_type, data)
 
 
 def _fail_on_findings(buildfile: Buildfile, request: BuildRequest) -> None:

@@ -59,7 +59,13 @@ def build_arguments(parser: argparse.ArgumentParser) -> None:
         help="run these stages' steps again",
     )
     add("--pull", action="store_true", help="ask the registry for newer base images")
-    add("--platform", metavar="OS/ARCH", help="what to build for (default: this machine)")
+    add(
+        "--platform",
+        action="append",
+        default=[],
+        metavar="OS/ARCH[,…]",
+        help="what to build for, as one index if it is several (default: this machine)",
+    )
     add(
         "-o",
         "--output",

@@ -14,6 +14,7 @@ from layersmith.errors import UsageError
 
 if TYPE_CHECKING:
     from layersmith.build import BuildRequest
+    from layersmith.oci.platform import Platform
     from layersmith.plan import PlanOptions
     from layersmith.solve import Settings
     from layersmith.store import Store
@@ -46,8 +47,16 @@ def build_request(args: argparse.Namespace, store: Store) -> tuple[BuildRequest,
             images[label.lower()] = value
         else:
             contexts[label.lower()] = Context.open(Path(value), label=f"context {label}")
+    platforms = _platforms(args)
     request = BuildRequest(
-        text, name, contexts, _plan_options(args), _settings(args), tuple(args.tag), _place(buildfile, root)
+        text,
+        name,
+        contexts,
+        _plan_options(args, platforms),
+        _settings(args),
+        tuple(args.tag),
+        _place(buildfile, root),
+        platforms,
     )
     return request, images
 
@@ -108,8 +117,15 @@ def _display(path: Path) -> str:
         return str(path)
 
 
-def _plan_options(args: argparse.Namespace) -> PlanOptions:
+def _platforms(args: argparse.Namespace) -> tuple[Platform, ...]:
+    """``--platform``, each once, in the order given; ``local`` is this machine's, as in buildx."""
     from layersmith.oci.platform import native, parse_platform
+
+    words = [word.strip() for text in args.platform for word in text.split(",")] or ["local"]
+    return tuple(dict.fromkeys(native() if word == "local" else parse_platform(word) for word in words))
+
+
+def _plan_options(args: argparse.Namespace, platforms: tuple[Platform, ...]) -> PlanOptions:
     from layersmith.plan import PlanOptions
 
     build_args = {}
@@ -132,7 +148,7 @@ def _plan_options(args: argparse.Namespace) -> PlanOptions:
         target=args.target,
         build_args=build_args,
         labels=tuple(_pair(text, "--label") for text in args.label),
-        platform=parse_platform(args.platform) if args.platform else native(),
+        platform=platforms[0],
         network=args.network,
         hosts=_hosts(args),
         shm_size=_size(args.shm_size, "--shm-size"),

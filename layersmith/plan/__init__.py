@@ -3,6 +3,6 @@
 from __future__ import annotations
 
 from layersmith.plan.model import Bases, Plan, PlanHistory, PlanOptions, Step
-from layersmith.plan.planner import plan
+from layersmith.plan.planner import plan, plan_platforms
 
-__all__ = ["Bases", "Plan", "PlanHistory", "PlanOptions", "Step", "plan"]
+__all__ = ["Bases", "Plan", "PlanHistory", "PlanOptions", "Step", "plan", "plan_platforms"]

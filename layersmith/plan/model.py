@@ -55,6 +55,8 @@ class Step:
     """As progress shows it: ``[build 2/5] RUN make``."""
     created_by: str = field(default="", compare=False)
     stage: str = field(default="", compare=False)
+    platform: Platform | None = field(default=None, compare=False)
+    """Its stage's; which files a command finds is the parent's affair, so it is no part of the step's identity."""
     span: Span | None = field(default=None, compare=False)
     no_cache: bool = False
 
@@ -79,8 +81,9 @@ class PlanHistory:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """The steps in an order in which they could run, and the image that they end in.
+    """The steps in an order in which they could run, and the image that they end in at ``final``.
 
+    Plans for several platforms share their steps and images; see `planner.plan_platforms`.
     ``config`` is complete but for ``created``, ``history`` and ``diff_ids``, which come with the layers;
     ``base`` is the image below ``history``; ``warnings`` are for a person to read.
     """

@@ -7,7 +7,7 @@ single one; here is what stages know of each other.
 from __future__ import annotations
 
 import difflib
-from collections import Counter
+from collections.abc import Sequence
 from dataclasses import replace
 
 from layersmith import ops
@@ -20,6 +20,7 @@ from layersmith.oci.platform import Platform, parse_platform
 from layersmith.plan.arguments import PROXIES, global_arguments, platform_arguments
 from layersmith.plan.model import Bases, Plan, PlanHistory, PlanOptions, Step
 from layersmith.plan.stage import Folded, fold_stage
+from layersmith.plan.steps import Steps
 from layersmith.source import Span
 
 
@@ -28,23 +29,36 @@ def plan(buildfile: Buildfile, options: PlanOptions, bases: Bases) -> Plan:
 
     Raises `BuildfileError` for what the file gets wrong, and what ``bases`` raises for images.
     """
-    return Planner(buildfile, options, bases).plan()
+    return plan_platforms(buildfile, options, (options.platform,), bases)[0]
+
+
+def plan_platforms(
+    buildfile: Buildfile, options: PlanOptions, platforms: Sequence[Platform], bases: Bases
+) -> tuple[Plan, ...]:
+    """A plan for each of ``platforms``; all hold the same steps, so that they are solved as one.
+
+    What does not depend on the platform (``FROM --platform=$BUILDPLATFORM``) is there once. Raises as `plan`.
+    """
+    shared = Steps()
+    plans = []
+    for platform in platforms:
+        plans.append(Planner(buildfile, replace(options, platform=platform), bases, shared).plan())
+    steps = shared.with_display_names(several=len(plans) > 1)
+    return tuple(replace(planned, steps=steps) for planned in plans)
 
 
 class Planner:
-    """The state of one planning: the steps so far, the stages folded so far, the arguments seen."""
+    """The state of planning for one platform: the stages folded so far, the arguments seen; ``steps`` are shared."""
 
-    def __init__(self, buildfile: Buildfile, options: PlanOptions, bases: Bases) -> None:
+    def __init__(self, buildfile: Buildfile, options: PlanOptions, bases: Bases, steps: Steps) -> None:
         self.escape = buildfile.directives.escape
         self.options = options
         self.bases = bases
         declared, self.stages = split_stages(buildfile)
         self.globals = global_arguments(declared, options, self.escape)
         self.declared = {name for arg in declared for name, _ in arg.pairs}
-        self.steps: list[Step] = []
-        self.images: dict[int, Image] = {}
+        self.steps = steps
         self.warnings: list[str] = []
-        self._ids: dict[Step, int] = {}
         self._folded: dict[int, Folded] = {}
         self._folding: list[int] = []
 
@@ -52,17 +66,16 @@ class Planner:
         target = self._target()
         folded = self.fold(target)
         self._warn_of_unused_arguments()
-        steps = self._with_display_names()
         config = replace(
             folded.config,
             labels=tuple((dict(folded.config.labels) | dict(self.options.labels)).items()),
         )
         return Plan(
-            steps=steps,
+            steps=tuple(self.steps.steps),
             final=folded.step,
             config=config,
             history=folded.history,
-            images=self.images,
+            images=self.steps.images,
             base=folded.base,
             warnings=tuple(self.warnings),
         )
@@ -168,23 +181,17 @@ class Planner:
             return self.start_from_image(name, context, platform, span)
         scratch = self.start_from_image("scratch", SCRATCH(platform), platform, span)
         copy = ops.CopyOp((ops.PathSource("/", context),), "/")
-        step = self.add(Step(copy, scratch.step, name=f"FROM {name}", created_by=f"FROM {name}", span=span))
+        step = self.steps.add(
+            Step(copy, scratch.step, name=f"FROM {name}", created_by=f"FROM {name}", span=span)
+        )
         return replace(scratch, step=step, history=(PlanHistory(step, f"FROM {name}"),))
 
     # Steps
 
-    def add(self, step: Step) -> int:
-        """The index of ``step``; the same op on the same parent is the same step."""
-        known = self._ids.get(step)
-        if known is None:
-            known = self._ids[step] = len(self.steps)
-            self.steps.append(step)
-        return known
-
     def source_step(self, name: str, image: Image, span: Span | None) -> int:
         op = ops.SourceOp(tuple(layer.diff_id for layer in image.layers), name)
-        index = self.add(Step(op, None, name=f"FROM {name}", span=span))
-        self.images[index] = image
+        index = self.steps.add(Step(op, None, name=f"FROM {name}", span=span))
+        self.steps.images[index] = image
         return index
 
     def input(self, name: str, *, current: int, platform: Platform, span: Span | None) -> ops.Input:
@@ -216,19 +223,6 @@ class Planner:
         return ops.StepInput(self.source_step(name, self.bases.image(name, platform), span))
 
     # The end
-
-    def _with_display_names(self) -> tuple[Step, ...]:
-        """The steps, their names led by ``[stage n/total]`` as BuildKit does it."""
-        total = Counter(step.stage for step in self.steps if step.created_by)
-        seen: Counter[str] = Counter()
-        named = []
-        for step in self.steps:
-            if step.created_by:
-                seen[step.stage] += 1
-                where = f"{step.stage} {seen[step.stage]}/{total[step.stage]}".strip()
-                step = replace(step, name=f"[{where}] {step.name}")
-            named.append(step)
-        return tuple(named)
 
     def _warn_of_unused_arguments(self) -> None:
         for stage in self.stages:

@@ -219,10 +219,11 @@ class _Fold:
             name=name or instruction.text,
             created_by=created_by,
             stage=self.label,
+            platform=self.start.platform,
             span=instruction.span,
             no_cache=no_cache or self.no_cache,
         )
-        self.step = self.planner.add(step)
+        self.step = self.planner.steps.add(step)
         self.note(created_by, self.step)
 
     # Config
