@@ -1,6 +1,7 @@
 """STORE: all disk. See `layersmith.store.store`."""
 
 from layersmith.store.blobs import BlobReader, Blobs, BlobWriter
+from layersmith.store.builds import Build, Builds, BuildStep, Cause
 from layersmith.store.cache import Cache, Record
 from layersmith.store.database import Database
 from layersmith.store.refs import Refs
@@ -12,7 +13,11 @@ __all__ = [
     "BlobReader",
     "BlobWriter",
     "Blobs",
+    "Build",
+    "BuildStep",
+    "Builds",
     "Cache",
+    "Cause",
     "Database",
     "Pending",
     "Record",

@@ -4,6 +4,7 @@
     snapshots/<random>/                     unpacked layers
     layers/<DiffID>.index                   file indexes of layers
     cache/                                  cache mounts
+    builds/<id>/                            the record, logs and failed steps of a build
     tmp/                                    the unfinished, a locked directory per process, and what awaits deletion
     locks/                                  flock files
     layersmith.db                           records
@@ -25,6 +26,7 @@ from layersmith.errors import StoreError
 from layersmith.oci.document import canonical
 from layersmith.oci.manifest import Index
 from layersmith.store.blobs import Blobs
+from layersmith.store.builds import Builds
 from layersmith.store.cache import Cache
 from layersmith.store.database import Database
 from layersmith.store.files import explained, make_directory, remove_tree, replace_file, storing
@@ -36,7 +38,7 @@ from layersmith.store.snapshots import Snapshots
 from layersmith.store.statcache import StatCache
 
 LAYOUT = canonical({"imageLayoutVersion": "1.0.0"})
-_DIRECTORIES = ("blobs", "blobs/sha256", "snapshots", "layers", "cache", "remotes", "tmp", "locks")
+_DIRECTORIES = ("blobs", "blobs/sha256", "snapshots", "layers", "cache", "remotes", "builds", "tmp", "locks")
 _UNSAFE = re.compile(r"[^A-Za-z0-9_.+-]")
 _TIDY_SECONDS = 0.5
 
@@ -68,8 +70,9 @@ class Store:
         self.blobs = Blobs(root / "blobs" / "sha256", self.session)
         self.refs = Refs(root / "index.json", root / "locks" / "index.lock", self.session)
         self.snapshots = Snapshots(root / "snapshots", self.db, self.session, self.trash)
-        self.cache = Cache(self.db, self.blobs.has)
+        self.cache = Cache(self.db, self.blobs)
         self.statcache = StatCache(self.db)
+        self.builds = Builds(root / "builds", self.trash)
 
     @classmethod
     def open(cls, root: Path | None = None, *, create: bool = True) -> Store:

@@ -1,0 +1,349 @@
+"""`Builds`: what was built here. In: a `Build`. Out: the same, for as long as it is one of the recent ones.
+
+    builds/<id>/build.json          the record
+    builds/<id>/logs/<step>         all that a step wrote, in the CRI log format
+    builds/<id>/failed/<step>/      what a failed RUN left: see `layersmith.solve.failed`
+
+The directory is locked by its build for as long as that runs. An id is written in the letters k to z, so that it is
+never taken for the beginning of a digest or of a container's id.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from layersmith.errors import NotFoundError, StoreError
+from layersmith.oci.document import canonical
+from layersmith.store.files import storing
+from layersmith.store.locks import try_lock_directory
+
+if TYPE_CHECKING:
+    from layersmith.oci.descriptor import Layer
+
+KEEP = 100
+"""How many builds are remembered, and half as many again before the oldest of them are removed."""
+KEEP_FAILED = 3
+"""Of how many builds the files that a failed step left are kept."""
+
+RECORD = "build.json"
+VERSION = 1
+_LETTERS = str.maketrans("0123456789abcdef", "zyxwvutsrqponmlk")
+
+
+@dataclass(frozen=True, slots=True)
+class Cause:
+    """One reason why a step ran: ``subject`` of ``kind`` was ``old`` and is ``new`` (either may be empty).
+
+    Kinds: ``file`` (a path in ``of``), ``env``, ``command``, ``mount``, ``option`` (another field of the
+    instruction), ``parent``, ``input`` (another step's files), ``base``, ``epoch``, ``flag``, ``evicted``, ``new``.
+    ``of`` is where a file lies (``context``, ``stage build``); ``step`` the number of the parent or input.
+    """
+
+    kind: str
+    subject: str = ""
+    old: str = ""
+    new: str = ""
+    of: str = ""
+    step: int | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        fields = ((name, getattr(self, name)) for name in self.__slots__)
+        return {name: value for name, value in fields if value not in ("", None)}
+
+
+@dataclass(frozen=True, slots=True)
+class BuildStep:
+    """A step of a build.
+
+    ``number`` is its index in the plan, the ``#N`` of plain progress. ``outcome`` is one of
+
+    - ``base``: FROM; there was nothing to do
+    - ``hit``: the cache had its layer
+    - ``ran``
+    - ``failed``
+    - ``cancelled``: it was stopped, because another failed or somebody asked
+    - ``skipped``: it was never begun
+    - ``waiting``, ``running``: only in the record of a build that goes on, or was killed
+
+    Times are in seconds since the epoch, None for what did not happen; packing goes on while the next steps run.
+    ``worker`` numbers the threads that run steps. ``parts`` is what went into ``key`` (`solve.keys.KeyParts`).
+    """
+
+    number: int
+    name: str
+    """As progress shows it: ``[build 2/5] RUN make``."""
+    instruction: str
+    stage: str = ""
+    platform: str = ""
+    source: str = ""
+    """``Buildfile:12``."""
+    line: int = 0
+    needs: tuple[int, ...] = ()
+    """The numbers of the steps whose files it stands on (the first) or reads."""
+    outcome: str = "waiting"
+    key: str = ""
+    parts: dict[str, Any] | None = None
+    why: tuple[Cause, ...] = ()
+    """For a step that ran: against ``against``, the nearest earlier one."""
+    against: str = ""
+    """``BUILD/STEP``, or empty if there was none like it."""
+    started: float | None = None
+    finished: float | None = None
+    worker: int | None = None
+    pack_started: float | None = None
+    pack_finished: float | None = None
+    layer: Layer | None = None
+    """The layer in the image; its descriptor's size is the compressed one."""
+    diff_size: int | None = None
+    """Bytes of the layer's tar, if it was packed here."""
+    reused: bool = False
+    """It ran and made what an earlier run had made, times aside: the layer is that one's."""
+    error: str = ""
+    log: bool = False
+    """Whether it wrote anything: see `Builds.log`."""
+
+    def to_json(self) -> dict[str, Any]:
+        value: dict[str, Any] = {}
+        for name in self.__slots__:
+            field = getattr(self, name)
+            if field is not None and field != "" and field != () and field is not False:
+                value[name] = field
+        if self.why:
+            value["why"] = [cause.to_json() for cause in self.why]
+        if self.layer is not None:
+            value["layer"] = {**self.layer.descriptor.to_json(), "diffID": self.layer.diff_id}
+        return value
+
+    @classmethod
+    def from_json(cls, value: dict[str, Any]) -> BuildStep:
+        value = {name: value[name] for name in cls.__slots__ if name in value}
+        if "layer" in value:
+            value["layer"] = _layer(value["layer"])
+        value["needs"] = tuple(value.get("needs", ()))
+        value["why"] = tuple(Cause(**cause) for cause in value.get("why", ()))
+        return cls(**value)
+
+
+@dataclass(frozen=True, slots=True)
+class Build:
+    """A build: what it was asked, what came of it, and its steps.
+
+    ``result`` is ``running``, ``done``, ``failed``, ``cancelled``, or ``killed``: it went before it could say how.
+    """
+
+    id: str
+    started: float
+    names: tuple[str, ...] = ()
+    buildfile: str = ""
+    """The Buildfile's path as messages show it."""
+    text_digest: str = ""
+    context: str = ""
+    """The main context's directory, an absolute path."""
+    target: str = ""
+    platforms: tuple[str, ...] = ()
+    bases: tuple[tuple[str, str], ...] = ()
+    """(name as FROM has it, ChainID of its layers), each once."""
+    jobs: int = 0
+    epoch: int | None = None
+    finished: float | None = None
+    result: str = "running"
+    image: str = ""
+    """Digest of the image's manifest or index, if one was made."""
+    error: str = ""
+    warnings: tuple[str, ...] = ()
+    steps: tuple[BuildStep, ...] = ()
+
+    def step(self, number: int) -> BuildStep:
+        """Raises NotFoundError."""
+        for step in self.steps:
+            if step.number == number:
+                return step
+        raise NotFoundError(
+            f"build {self.id} has no step {number}", hint=f"`layersmith builds inspect {self.id}` lists them"
+        )
+
+    def to_json(self) -> dict[str, Any]:
+        value = {name: getattr(self, name) for name in self.__slots__}
+        value = {name: field for name, field in value.items() if field not in ("", (), None)}
+        return {"version": VERSION, **value, "steps": [step.to_json() for step in self.steps]}
+
+    @classmethod
+    def from_json(cls, value: dict[str, Any]) -> Build:
+        """Members that it does not know are left out. Raises KeyError, TypeError, ValueError on what is no record."""
+        known = {name: value[name] for name in cls.__slots__ if name in value}
+        for name in ("names", "platforms", "warnings"):
+            known[name] = tuple(known.get(name, ()))
+        known["bases"] = tuple((name, digest) for name, digest in known.get("bases", ()))
+        known["steps"] = tuple(BuildStep.from_json(step) for step in known.get("steps", ()))
+        return cls(**known)
+
+
+def _layer(value: dict[str, Any]) -> Layer:
+    from layersmith.oci.descriptor import Descriptor, Layer
+    from layersmith.oci.digest import DiffID
+
+    return Layer(Descriptor.from_json(value), DiffID(value["diffID"]))
+
+
+class Builds:
+    """The builds of a store. ``trash`` moves a directory out of the way, to be deleted later."""
+
+    def __init__(self, root: Path, trash: Callable[[Path], None]) -> None:
+        self.root = root
+        self._trash = trash
+
+    def begin(self) -> tuple[str, int]:
+        """A new build's id, and the lock on its directory: an fd to close once the record is whole."""
+        with storing(self.root):
+            while True:
+                name = new_id()
+                try:
+                    (self.root / name).mkdir(mode=0o700)
+                except FileExistsError:
+                    continue
+                except FileNotFoundError:
+                    self.root.mkdir(mode=0o700)
+                    continue
+                fd = try_lock_directory(self.root / name)
+                if fd is not None:
+                    return name, fd
+
+    def directory(self, build: str) -> Path:
+        """Where everything of a build lies."""
+        return self.root / build
+
+    def log(self, build: str, step: int) -> Path:
+        """The file with all that a step wrote; it exists if it wrote anything."""
+        return self.root / build / "logs" / str(step)
+
+    def failed(self, build: str, step: int) -> Path:
+        """The directory of what a failed step left; it exists if that was kept."""
+        return self.root / build / "failed" / str(step)
+
+    def write(self, build: Build) -> None:
+        """Write the record; a reader sees the old one or the new one, whole. A power failure may lose it."""
+        path = self.root / build.id / RECORD
+        temporary = path.with_suffix(".new")
+        with storing(path):
+            temporary.write_bytes(canonical(build.to_json()))
+            temporary.rename(path)
+
+    def read(self, build: str) -> Build:
+        """The record of the build with this id.
+
+        Raises:
+            NotFoundError: there is none.
+            StoreError: it is damaged.
+        """
+        import json
+
+        path = self.root / build / RECORD
+        try:
+            found = Build.from_json(json.loads(path.read_bytes()))
+        except FileNotFoundError:
+            raise NotFoundError(f"there is no build {build}", hint="`layersmith builds` lists them") from None
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise StoreError(
+                f"the record of build {build} is damaged: {error}", hint=f"`layersmith builds rm {build}`"
+            ) from error
+        if found.result == "running" and not self.is_running(build):
+            return replace(found, result="killed")
+        return found
+
+    def is_running(self, build: str) -> bool:
+        """Whether its process is still at it."""
+        path = self.root / build
+        fd = try_lock_directory(path)
+        if fd is None:
+            return path.exists()
+        os.close(fd)
+        return False
+
+    def ids(self) -> list[str]:
+        """All builds, the newest first."""
+        try:
+            with os.scandir(self.root) as entries:
+                found = [(_age(entry.path), entry.name) for entry in entries]
+        except FileNotFoundError:
+            return []
+        return [name for _, name in sorted(found, reverse=True)]
+
+    def recent(self) -> Iterator[Build]:
+        """The builds, the newest first; without those whose record is damaged or not there yet."""
+        for name in self.ids():
+            with contextlib.suppress(StoreError, NotFoundError):
+                yield self.read(name)
+
+    def find(self, reference: str) -> Build:
+        """A build by the beginning of its id, by a name that it gave its image, by ``^N`` (the N-th before the last),
+        or, if ``reference`` is empty, the last one.
+
+        Raises:
+            NotFoundError: there is none, or several begin so.
+            StoreError: its record is damaged.
+        """
+        if not reference or reference == "^" or (reference[0] == "^" and reference[1:].isdecimal()):
+            position = 0 if not reference else int(reference[1:] or 1)
+            found = list(islice(self.recent(), position + 1))
+            if position < len(found):
+                return found[position]
+            raise NotFoundError("there is no such build" if found else "nothing was built here yet")
+        if reference.strip("klmnopqrstuvwxyz") == "":
+            matching = [name for name in self.ids() if name.startswith(reference)]
+            if len(matching) == 1:
+                return self.read(matching[0])
+            if matching:
+                raise NotFoundError(
+                    f"{len(matching)} builds begin with {reference}", hint="write more of the id"
+                )
+        names = {reference, f"{reference}:latest"}
+        for build in self.recent():
+            if names & set(build.names):
+                return build
+        raise NotFoundError(f"there is no build {reference}", hint="`layersmith builds` lists them")
+
+    def remove(self, build: str) -> bool:
+        """Forget a build with its logs; False if it still runs."""
+        path = self.root / build
+        fd = try_lock_directory(path)
+        if fd is None:
+            return False
+        try:
+            self._trash(path)
+        finally:
+            os.close(fd)
+        return True
+
+    def forget_old(self, keep: int = KEEP) -> None:
+        """Remove the oldest builds once there are far more than ``keep``, and old failed steps' files."""
+        with contextlib.suppress(FileNotFoundError):
+            if len(os.listdir(self.root)) <= keep + keep // 2:
+                return
+            for name in self.ids()[keep:]:
+                self.remove(name)
+
+    def forget_failed(self, keep: int = KEEP_FAILED) -> None:
+        """Remove the files of failed steps, but those of the last ``keep`` builds that have any."""
+        having = [name for name in self.ids() if (self.root / name / "failed").exists()]
+        for name in having[keep:]:
+            if not self.is_running(name):
+                self._trash(self.root / name / "failed")
+
+
+def new_id() -> str:
+    """Twelve letters, by chance."""
+    return os.urandom(6).hex().translate(_LETTERS)
+
+
+def _age(path: str) -> int:
+    """When a build ended, or last began a step; for sorting."""
+    for name in (f"{path}/{RECORD}", path):
+        with contextlib.suppress(FileNotFoundError):
+            return os.stat(name).st_mtime_ns
+    return 0
