@@ -1,7 +1,7 @@
 """The command line: argv -> one call -> print. The only place with argparse, exit codes and printing.
 
-`COMMANDS` names every command with its module, which is imported only when that command runs. A command ``foo-bar``
-is two functions of its module: ``foo_bar_arguments(parser)`` and ``foo_bar(args) -> int``.
+`COMMANDS` names every command with its module, which is imported only when that command runs. A command ``foo-bar``,
+or one of two words, ``foo bar``, is two functions of its module: ``foo_bar_arguments(parser)`` and ``foo_bar(args) -> int``.
 """
 
 from __future__ import annotations
@@ -85,26 +85,46 @@ EXIT_STATUSES = (
 
 def run(argv: Sequence[str]) -> int:
     """Run one command; returns the exit status. Errors are printed here and nowhere else."""
+    try:
+        status = _run(argv)
+        sys.stdout.flush()
+        return status
+    except BrokenPipeError:
+        # Whoever reads our output has gone (`| head`); say nothing, and let nothing be flushed to it at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141
+
+
+def _run(argv: Sequence[str]) -> int:
     root, rest = _global_options(list(argv))
     if not rest or rest[0] in ("-h", "--help", "help"):
-        if len(rest) > 1 and rest[1] in COMMANDS:
-            rest = [rest[1], "--help"]
-        else:
+        if len(rest) == 1 or not rest:
             print(overview())
             return 0 if rest else 2
-    name = rest[0]
+        rest = [*rest[1:], "--help"]
+    name, words = _command(rest)
     if name not in COMMANDS:
-        return _unknown(name)
+        return _unknown(name, words)
     module = importlib.import_module(f"layersmith.cli.{COMMANDS[name].module}")
-    args = _parser(name, module).parse_args(rest[1:])
+    args = _parser(name, module).parse_args(words)
     if args.root is None:
         args.root = root
     return _guarded(getattr(module, _function(name)), args)
 
 
+def _command(words: list[str]) -> tuple[str, list[str]]:
+    """The command that ``words`` begin with, of two words or one, and what follows; or an unknown word."""
+    pair = " ".join(words[:2])
+    return (pair, words[2:]) if pair in COMMANDS else (words[0], words[1:])
+
+
 def _function(name: str) -> str:
     """The function of a command; ``import`` is a word of Python's own."""
-    return "import_" if name == "import" else name.replace("-", "_")
+    return "import_" if name == "import" else _identifier(name)
+
+
+def _identifier(name: str) -> str:
+    return name.replace("-", "_").replace(" ", "_")
 
 
 def _global_options(argv: list[str]) -> tuple[str | None, list[str]]:
@@ -117,7 +137,7 @@ def _global_options(argv: list[str]) -> tuple[str | None, list[str]]:
 
 
 def _parser(name: str, module: ModuleType) -> argparse.ArgumentParser:
-    function = name.replace("-", "_")
+    function = _identifier(name)
     parser = Parser(
         prog=f"layersmith {name}",
         description=COMMANDS[name].help + ".",
@@ -142,6 +162,10 @@ class Parser(argparse.ArgumentParser):
         if any(action.nargs == argparse.REMAINDER for action in self._actions):
             return super().parse_args(args, namespace)
         return super().parse_intermixed_args(args, namespace)
+
+    def exit(self, status: int = 0, message: str | None = None) -> NoReturn:
+        sys.stdout.flush()  # the help, while a broken pipe can still be told from a failure
+        super().exit(status, message)
 
     def error(self, message: str) -> NoReturn:
         if message.startswith("unrecognized arguments:"):
@@ -173,9 +197,7 @@ def _guarded(command: object, args: argparse.Namespace) -> int:
         print("layersmith: stopped", file=sys.stderr)
         return Cancelled.exit_code
     except BrokenPipeError:
-        # Whoever reads our output has gone (`| head`); say nothing, and let nothing be flushed to it at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 141
+        raise
     except OSError as error:
         from layersmith.cli.errors import show
 
@@ -184,9 +206,15 @@ def _guarded(command: object, args: argparse.Namespace) -> int:
         return LayersmithError.exit_code
 
 
-def _unknown(name: str) -> int:
+def _unknown(name: str, words: Sequence[str]) -> int:
     import difflib
 
+    inner = {command.partition(" ")[2]: c for command, c in COMMANDS.items() if command.startswith(f"{name} ")}
+    if inner:
+        asked = bool(words) and words[0] in ("-h", "--help")
+        lines = [f"usage: layersmith {name} COMMAND ...", "", *(f"  {w:<12} {c.help}" for w, c in inner.items())]
+        print("\n".join(lines), file=sys.stdout if asked else sys.stderr)
+        return 0 if asked else 2
     near = difflib.get_close_matches(name, COMMANDS, 1)
     hint = f"; did you mean {near[0]}?" if near else "; `layersmith --help` lists them"
     print(f"layersmith: there is no command {name!r}{hint}", file=sys.stderr)
@@ -198,7 +226,9 @@ def overview() -> str:
     lines = ["usage: layersmith [--root DIR] COMMAND ...", "", "Build container images without a daemon."]
     for group in dict.fromkeys(command.group for command in COMMANDS.values()):
         lines += ["", f"{group}:"]
-        lines += [f"  {name:<12} {c.help}" for name, c in COMMANDS.items() if c.group == group]
+        listed = [(name, c.help) for name, c in COMMANDS.items() if c.group == group]
+        width = max(12, *(len(name) for name, _ in listed))
+        lines += [f"  {name:<{width}} {help_}" for name, help_ in listed]
     lines += [
         "",
         "`layersmith COMMAND --help` says more; `layersmith --version` prints the version.",

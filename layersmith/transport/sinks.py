@@ -78,6 +78,8 @@ class TarSink:
         try:
             while rest:
                 rest = rest[self._file.write(rest) :]
+        except BrokenPipeError:
+            raise  # the reader of a stream has had enough (`| head`): the command line knows what to do
         except OSError as error:
             raise TransportError(f"can't write the archive: {error.strerror}") from error
         return buffer

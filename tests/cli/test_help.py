@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import importlib
+import os
 import re
 import shlex
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -25,8 +28,9 @@ def examples(text: str) -> list[str]:
 def test_the_overview_lists_every_command() -> None:
     """Each on a line that fits a terminal."""
     lines = overview().splitlines()
+    found = [re.split(r"\s{2,}", re.sub(rf"^  ({'|'.join(COMMANDS)}) ", r"\1  ", line)) for line in lines]
     for name, command in COMMANDS.items():
-        assert f"  {name:<12} {command.help}" in lines
+        assert [name, command.help] in found
     assert max(map(len, lines)) <= 120
 
 
@@ -41,8 +45,9 @@ def test_every_command_has_examples_that_parse(name: str) -> None:
     for line in examples(parser.epilog):
         words = shlex.split(line, comments=True)
         for start, word in enumerate(words[:-1]):
-            if word.lstrip("$(") == "layersmith" and words[start + 1] == name:
-                arguments = words[start + 2 :]
+            count = len(name.split())
+            if word.lstrip("$(") == "layersmith" and words[start + 1 : start + 1 + count] == name.split():
+                arguments = words[start + 1 + count :]
                 end = next((n for n, w in enumerate(arguments) if w[0] in "|&;<>"), len(arguments))
                 if not any("$(" in word for word in arguments[:end]):
                     parser.parse_args(arguments[:end])
@@ -57,3 +62,16 @@ def test_the_exit_statuses_are_the_errors_own_and_the_readmes() -> None:
     for status, meaning in EXIT_STATUSES:
         assert f"  {status:<12} {meaning}" in overview().splitlines()
         assert f"| {status} | {meaning} |".replace(" | head", " \\| head") in README.read_text()
+
+
+@pytest.mark.parametrize("words", [["--help"], ["build", "--help"], ["images"]])
+def test_a_reader_that_went_away_is_no_error(words: list[str], tmp_path: Path) -> None:
+    """``layersmith … | head``: status 141 as of any filter that a signal ends (argparse says 0), and not a word."""
+    reader, writer = os.pipe()
+    os.close(reader)
+    env = os.environ | {"LAYERSMITH_ROOT": str(tmp_path / "store")}
+    command = [sys.executable, "-m", "layersmith", *words]
+    done = subprocess.run(command, stdout=writer, stderr=subprocess.PIPE, env=env, timeout=60)
+    os.close(writer)
+    assert done.stderr == b""
+    assert done.returncode == (0 if words[1:] else 141)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import io
 import json
 import os
+import subprocess
+import sys
 import tarfile
 from collections.abc import Callable
 from pathlib import Path
@@ -131,3 +133,16 @@ def test_a_name_may_come_from_an_archive_only_if_it_is_one(cli: Any) -> None:
         tar.addfile(info, io.BytesIO(data))
     assert "error: " in cli.error("load", stdin=buffer.getvalue(), status=6)
     assert cli("images", "-q") == ""
+
+
+@pytest.mark.parametrize("kind", ["oci", "docker", "tar"])
+def test_a_reader_that_has_had_enough_is_no_error(cli: Any, load: Load, kind: str) -> None:
+    """``layersmith export web | head -c 10``: status 141, as of a program that SIGPIPE ends, and no message."""
+    load("web", {"large": bytes(1_000_000)})
+    reader, writer = os.pipe()
+    os.close(reader)
+    command = [sys.executable, "-m", "layersmith", "export", "web", "-o", f"type={kind},dest=-"]
+    env = os.environ | {"LAYERSMITH_ROOT": str(cli.root)}
+    done = subprocess.run(command, stdout=writer, stderr=subprocess.PIPE, env=env, timeout=60)
+    os.close(writer)
+    assert (done.returncode, done.stderr) == (141, b"")
