@@ -150,7 +150,7 @@ def test_the_command_line_loads_nothing_heavy() -> None:
 def test_no_commands_help_loads_anything_heavy(name: str) -> None:
     """``--help`` of each command stays quick."""
     code = (
-        f"from layersmith.cli import run\ntry:\n    run([{name!r}, '--help'])\nexcept SystemExit:\n    pass"
+        f"from layersmith.cli import run\ntry:\n    run([*{name.split()!r}, '--help'])\nexcept SystemExit:\n    pass"
     )
     found = {module.partition(".")[0] for module in loaded(code)}
     assert not found & (HEAVY - {"ctypes", "subprocess"})

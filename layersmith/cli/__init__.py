@@ -209,10 +209,16 @@ def _guarded(command: object, args: argparse.Namespace) -> int:
 def _unknown(name: str, words: Sequence[str]) -> int:
     import difflib
 
-    inner = {command.partition(" ")[2]: c for command, c in COMMANDS.items() if command.startswith(f"{name} ")}
+    inner = {
+        command.partition(" ")[2]: c for command, c in COMMANDS.items() if command.startswith(f"{name} ")
+    }
     if inner:
         asked = bool(words) and words[0] in ("-h", "--help")
-        lines = [f"usage: layersmith {name} COMMAND ...", "", *(f"  {w:<12} {c.help}" for w, c in inner.items())]
+        lines = [
+            f"usage: layersmith {name} COMMAND ...",
+            "",
+            *(f"  {w:<12} {c.help}" for w, c in inner.items()),
+        ]
         print("\n".join(lines), file=sys.stdout if asked else sys.stderr)
         return 0 if asked else 2
     near = difflib.get_close_matches(name, COMMANDS, 1)
