@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 from layersmith import ops
@@ -19,6 +20,8 @@ from layersmith.solve.scheduler import Stop, run_dag
 from layersmith.solve.step import StepState
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from layersmith.execute.settings import RunSettings
     from layersmith.execute.tree import Tree
     from layersmith.layer.compress import Compression
@@ -77,11 +80,15 @@ class Solver:
         self.progress = progress
         self.fetch = fetch
         self.stop = Stop()
-        self.scratch = store.temporary("solve")
+
+    @cached_property
+    def scratch(self) -> Path:
+        """A directory for what is unfinished; a build that is all cached has no use for one."""
+        return self.store.temporary("solve")
 
     def solve(self) -> Solved:
         """Do all steps. Raises the first failure, with its place, once everything that ran has stopped."""
-        results = self._known()
+        results = self.known()
         if len(results) == len(self.plan.steps):
             return self._solved(results)
         with self._executor() as executor:
@@ -103,14 +110,17 @@ class Solver:
     def _interrupted(self) -> None:
         self.stop.set(urgent=True)
 
-    def _known(self) -> dict[int, StepResult]:
-        """The results of the steps that the cache has, as far as that can be told without doing anything."""
+    def known(self, ask: Callable[[int], bool] = lambda _: True) -> dict[int, StepResult]:
+        """The results of the steps that the cache has, as far as that can be told without doing anything.
+
+        Those are left out for which ``ask`` (given the step's index) says so.
+        """
         results: dict[int, StepResult] = {}
         for index, step in enumerate(self.plan.steps):
             if isinstance(step.op, ops.SourceOp):
                 stack = tuple(StackedLayer.of(layer) for layer in self.plan.images[index].layers)
                 results[index] = StepResult(stack, recipe(step.op, "", (), None), (0.0,) * len(stack))
-            elif all(need in results for need in step.needs):
+            elif all(need in results for need in step.needs) and ask(index):
                 with located(step.span):
                     found = StepState(self, index, results).cached()
                 if found is not None:
