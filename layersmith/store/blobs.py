@@ -16,6 +16,7 @@ from layersmith.errors import DigestMismatchError, NotFoundError, StoreError, Tr
 from layersmith.oci.descriptor import Descriptor
 from layersmith.oci.digest import Digest, digest_of, encoded
 from layersmith.oci.document import MAX_DOCUMENT
+from layersmith.store.elsewhere import Elsewhere
 from layersmith.store.files import fsync_directory, storing, write_all
 from layersmith.store.session import Session
 
@@ -28,6 +29,8 @@ class Blobs:
     def __init__(self, directory: Path, session: Session) -> None:
         self._directory = directory
         self._session = session
+        self.elsewhere = Elsewhere()
+        """Where blobs that are not here can be had: `open` fetches them."""
 
     def path(self, digest: str) -> Path:
         """Where the blob ``digest`` is or would be; absolute."""
@@ -37,6 +40,10 @@ class Blobs:
         """Whether the blob is there. If so it stays for as long as this process runs: a prune spares it."""
         self._session.pin(digest)
         return self.path(digest).is_file()
+
+    def obtainable(self, digest: str) -> bool:
+        """Whether the blob is there, or would be fetched by `open`."""
+        return self.has(digest) or digest in self.elsewhere
 
     def size(self, digest: str) -> int:
         """The blob's size in bytes.
@@ -95,15 +102,26 @@ class Blobs:
     def open(self, descriptor: Descriptor) -> BlobReader:
         """A reader that has verified size and digest once it has returned ``b""``. Close it.
 
+        A blob that is `elsewhere` is fetched first.
+
         Raises:
             NotFoundError: there is no such blob.
+            TransportError: it can't be fetched.
         """
         self._session.pin(descriptor.digest)
+        path = self.path(descriptor.digest)
         try:
-            fd = os.open(self.path(descriptor.digest), os.O_RDONLY | os.O_CLOEXEC)
+            fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
         except FileNotFoundError:
-            raise _missing(descriptor.digest) from None
+            if not self.elsewhere.bring(descriptor):
+                raise _missing(descriptor.digest) from None
+            fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
         return BlobReader(fd, descriptor)
+
+    def fetch(self, descriptor: Descriptor) -> None:
+        """Have the blob here: fetched if it is `elsewhere`. Raises as `open`."""
+        if not self.has(descriptor.digest) and not self.elsewhere.bring(descriptor):
+            raise _missing(descriptor.digest)
 
     def read(self, descriptor: Descriptor, *, limit: int = MAX_DOCUMENT) -> bytes:
         """The whole blob, verified.

@@ -7,14 +7,17 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
-from typing import Any
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
 
 from layersmith.oci.descriptor import Descriptor, Layer
 from layersmith.oci.digest import DiffID
 from layersmith.oci.document import canonical
 from layersmith.store.database import Database
+
+if TYPE_CHECKING:
+    from layersmith.store.blobs import Blobs
 
 _COLUMNS = "key, step, diff_id, descriptor, inputs, created"
 TOUCH_SECONDS = 3600
@@ -38,28 +41,66 @@ class Record:
 
 
 class Cache:
-    """The cache records of a store."""
+    """The cache records of a store, and those that a cache source lent it for as long as it is open.
 
-    def __init__(self, database: Database, has_blob: Callable[[str], bool]) -> None:
+    ``used`` are the records that were given out or put since it was opened: what a build exports.
+    """
+
+    def __init__(self, database: Database, blobs: Blobs) -> None:
         self._database = database
-        self._has_blob = has_blob
+        self._blobs = blobs
+        self._lent: dict[str, Record] = {}
+        self._lent_steps: dict[str, Record] = {}
+        self.used: dict[str, Record] = {}
 
     def get(self, key: str) -> Record | None:
-        """The record of ``key``, if its layer's blob is still there; else None, and the record is dropped."""
+        """The record of ``key``, if its layer's blob can still be had; else None, and the record is dropped."""
+        record = self._own(key) or self._lent.get(key)
+        if record is not None:
+            self.used[key] = record
+        return record
+
+    def _own(self, key: str) -> Record | None:
         rows = self._database.execute(f"SELECT {_COLUMNS}, used FROM cache WHERE key = ?", (key,))
         if not rows:
             return None
         record = _record(rows[0])
-        if record.layer is not None and not self._has_blob(record.layer.descriptor.digest):
+        if record.layer is not None and not self._blobs.has(record.layer.descriptor.digest):
             self.delete(key)
             return None
         if time.time() - rows[0][6] > TOUCH_SECONDS:
             self._database.defer(_TOUCH, time.time(), key)
         return record
 
+    def lend(self, records: Iterable[Record]) -> None:
+        """Know ``records``, whose layers may be `Blobs.elsewhere`, until the store is closed or `settle` keeps them."""
+        for record in records:
+            self._lent.setdefault(record.key, record)
+            self._lent_steps.setdefault(record.step, record)
+
+    def withdraw(self) -> None:
+        """Forget what was lent."""
+        for key in self._lent:
+            self.used.pop(key, None)
+        self._lent.clear()
+        self._lent_steps.clear()
+
+    def settle(self) -> None:
+        """Keep those lent records that were used and whose layer has come into the store."""
+        for key, record in tuple(self.used.items()):
+            if key in self._lent and (
+                record.layer is None or self._blobs.has(record.layer.descriptor.digest)
+            ):
+                del self._lent[key]
+                self.put(key, record)
+
     def put(self, key: str, record: Record) -> None:
-        """Record that ``key`` gives ``record``. The layer's blob must be in the store already."""
+        """Record that ``key`` gives ``record``. The layer's blob must be in the store already, unless it was lent."""
         now = time.time()
+        record = self.used[key] = replace(record, key=key, created=record.created or now)
+        if record.layer is not None and not self._blobs.has(record.layer.descriptor.digest):
+            self._lent[key] = record
+            return
         layer = record.layer
         self._database.execute(
             f"INSERT OR REPLACE INTO cache({_COLUMNS}, used) VALUES (?, ?, ?, ?, ?, ?, ?)",
@@ -69,7 +110,7 @@ class Cache:
                 None if layer is None else layer.diff_id,
                 None if layer is None else canonical(layer.descriptor.to_json()).decode(),
                 canonical(dict(record.inputs)).decode(),
-                record.created or now,
+                record.created,
                 now,
             ),
         )
@@ -83,7 +124,7 @@ class Cache:
         rows = self._database.execute(
             f"SELECT {_COLUMNS} FROM cache WHERE step = ? ORDER BY created DESC LIMIT 1", (step,)
         )
-        return _record(rows[0]) if rows else None
+        return _record(rows[0]) if rows else self._lent_steps.get(step)
 
     def list(self) -> tuple[tuple[Record, float], ...]:
         """All records with the time of their last use, the longest unused first."""
