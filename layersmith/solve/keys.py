@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from layersmith import ops
 
-FORMAT = "layersmith.key.v1"
+FORMAT = "layersmith.key.v2"
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,9 +31,7 @@ class KeyParts:
 
     def key(self) -> str:
         """``sha256:…`` over all parts."""
-        return _digest(
-            FORMAT, ops.digest(self.op), self.parent, [list(pair) for pair in self.inputs], self.epoch
-        )
+        return key_of(ops.digest(self.op), self.parent, self.inputs, self.epoch)
 
     def describe(self) -> dict[str, object]:
         """The parts as JSON: what a record keeps."""
@@ -43,6 +42,11 @@ class KeyParts:
             "inputs": dict(self.inputs),
             "epoch": self.epoch,
         }
+
+
+def key_of(op: str, parent: str, inputs: Iterable[tuple[str, str]], epoch: int | None) -> str:
+    """The key of parts as `KeyParts.describe` has them, ``op`` being the op's digest; the order of inputs is theirs."""
+    return _digest(FORMAT, op, parent, sorted(list(pair) for pair in inputs), epoch)
 
 
 def recipe(op: ops.Op, parent: str, inputs: tuple[str, ...], epoch: int | None) -> str:
