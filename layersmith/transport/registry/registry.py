@@ -111,6 +111,10 @@ class Registry:
             puller.blobs([manifest])
         return descriptor
 
+    def fetch_manifest(self, store: Store, reference: Reference) -> Descriptor:
+        """Fetch only what ``reference`` itself is, an index or a manifest, into the store. Raises as `pull`."""
+        return self._puller(store, reference, None, 1).top(reference)
+
     def fetch_blob(
         self, store: Store, reference: Reference, descriptor: Descriptor, *, progress: Progress | None = None
     ) -> None:
