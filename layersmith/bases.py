@@ -6,8 +6,8 @@ A ``--build-context`` first, then the store, then a registry; ``--pull`` asks th
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 
+from layersmith.dataclass import dataclass
 from layersmith.errors import NotFoundError, UsageError
 from layersmith.image import Image
 from layersmith.oci.descriptor import Descriptor
@@ -31,11 +31,13 @@ class StoreBases:
     pull: Pull
     contexts: Mapping[str, ContextInput | Callable[[Platform], Image]]
     always_pull: bool = False
+    pulled: Store | None = None
+    """The store that ``pull`` fetches into, if it is another one."""
 
     def image(self, name: str, platform: Platform) -> Image:
         """The image ``name`` for ``platform``, from the store or else pulled."""
         known = None if self.always_pull else self._stored(name, platform)
-        return known or Image.read(self.store, self.pull(name, platform), platform)
+        return known or Image.read(self.pulled or self.store, self.pull(name, platform), platform)
 
     def _stored(self, name: str, platform: Platform) -> Image | None:
         descriptor = self.store.refs.get(name)

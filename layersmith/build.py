@@ -7,14 +7,14 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Mapping
 
 from layersmith.bases import StoreBases
 from layersmith.buildfile.instructions import Buildfile, Include
 from layersmith.buildfile.lines import read_check
 from layersmith.buildfile.parser import parse
 from layersmith.context import Context
+from layersmith.dataclass import dataclass, replace
 from layersmith.errors import PlanError
 from layersmith.execute.tree import Tree
 from layersmith.image import Image
@@ -25,7 +25,7 @@ from layersmith.oci.platform import Platform
 from layersmith.oci.timestamp import rfc3339
 from layersmith.ops import ContextInput
 from layersmith.plan import Plan, PlanOptions, plan_platforms
-from layersmith.progress import Notice, NullProgress, Progress
+from layersmith.progress import BuiltLayer, ImageBuilt, Notice, NullProgress, Planned, PlannedStep, Progress
 from layersmith.solve import Isolate, Settings, Solved, Solver
 from layersmith.source import Source, Span
 from layersmith.store import Store
@@ -92,16 +92,21 @@ def build(
 ) -> Built:
     """Build ``request`` into ``store``. Raises LayersmithError; then there is no image, and no name is changed."""
     progress = progress or NullProgress()
-    buildfile = read(request)
-    platforms = request.platforms or (request.options.platform,)
-    plans = plan_platforms(buildfile, request.options, platforms, bases)
-    _fail_on_findings(buildfile, request)
+    started = time.monotonic()
+    platforms, plans = planned_for(request, bases)
     for warning in dict.fromkeys(warning for planned in plans for warning in planned.warnings):
         progress.emit(Notice("warning", warning))
-    trees = {ContextInput(name): Tree.of_context(context) for name, context in request.contexts.items()}
-    solved = Solver(
-        store, plans[0], trees, isolate=isolate, settings=request.settings, progress=progress, fetch=fetch
-    ).solve()
+    progress.emit(_planned(plans[0]))
+    solver = Solver(
+        store,
+        plans[0],
+        trees_of(request),
+        isolate=isolate,
+        settings=request.settings,
+        progress=progress,
+        fetch=fetch,
+    )
+    solved = solver.solve()
     images = [assemble(planned, solved, request.settings.epoch) for planned in plans]
     variants = tuple(
         Variant(platform, image.write(store), image, planned)
@@ -112,7 +117,46 @@ def build(
         store.refs.set(tag, descriptor)
     if not request.tags:
         store.refs.keep(descriptor)
+    layers = _built_layers(images, solved)
+    progress.emit(ImageBuilt(descriptor.digest, request.tags, layers, time.monotonic() - started))
     return Built(descriptor, variants, solved)
+
+
+def _planned(plan: Plan) -> Planned:
+    return Planned(
+        tuple(
+            PlannedStep(
+                number,
+                step.name,
+                type(step.op).__name__.removesuffix("Op").lower(),
+                step.stage,
+                step.needs,
+                step.span.source.name if step.span else "",
+                step.span.line if step.span else 0,
+            )
+            for number, step in enumerate(plan.steps)
+        )
+    )
+
+
+def _built_layers(images: Iterable[Image], solved: Solved) -> tuple[BuiltLayer, ...]:
+    steps = {layer.descriptor.digest: step for step, layer in solved.layers.items()}
+    layers = dict.fromkeys(layer.descriptor for image in images for layer in image.layers)
+    return tuple(BuiltLayer(steps.get(layer.digest), layer.digest, layer.size) for layer in layers)
+
+
+def planned_for(request: BuildRequest, bases: StoreBases) -> tuple[tuple[Platform, ...], tuple[Plan, ...]]:
+    """The platforms to build for and the plan for each; they share their steps. Raises as `build`."""
+    buildfile = read(request)
+    platforms = request.platforms or (request.options.platform,)
+    plans = plan_platforms(buildfile, request.options, platforms, bases)
+    _fail_on_findings(buildfile, request)
+    return platforms, plans
+
+
+def trees_of(request: BuildRequest) -> dict[ContextInput, Tree]:
+    """The files of the request's contexts."""
+    return {ContextInput(name): Tree.of_context(context) for name, context in request.contexts.items()}
 
 
 def _result(store: Store, variants: tuple[Variant, ...], options: PlanOptions) -> Descriptor:

@@ -12,6 +12,8 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from layersmith.cli.confine import limit_arguments, security_arguments
+from layersmith.cli.progress import display, progress_argument
 from layersmith.errors import Cancelled
 
 if TYPE_CHECKING:
@@ -32,6 +34,8 @@ examples:
   layersmith build -t web:1.2 -f web.build .   another file, and a name for the image
   layersmith build --target test -o out .      write the files of one stage to ./out
   layersmith build -o type=oci,dest=web.tar .  write an OCI archive
+  layersmith build --dry-run .                 what would run, what is cached, what would be pulled
+  layersmith build --print-graph=svg . >g.svg  the steps and what they need, as a picture
 """
 
 
@@ -75,7 +79,7 @@ def build_arguments(parser: argparse.ArgumentParser) -> None:
         help="write the result: oci, docker, tar, local or layers (repeatable)",
     )
     add("-q", "--quiet", action="store_true", help="print nothing but the image's digest")
-    add("--progress", default="auto", choices=("auto", "plain", "quiet"), help="how to show what goes on")
+    progress_argument(parser)
     add("--iidfile", metavar="FILE", help="write the image's digest to FILE")
     add("--metadata-file", metavar="FILE", help="write what was built as JSON to FILE")
     add(
@@ -87,12 +91,20 @@ def build_arguments(parser: argparse.ArgumentParser) -> None:
     add("--dns", action="append", default=[], metavar="IP", help="a name server for RUN")
     add("--shm-size", default="0", metavar="BYTES", help="size of /dev/shm (64m)")
     add("--ulimit", action="append", default=[], metavar="NAME=SOFT[:HARD]", help="a limit for RUN")
+    limit_arguments(parser)
+    security_arguments(parser)
     add(
         "--allow",
         action="append",
         default=[],
         metavar="ENTITLEMENT",
         help="security.insecure or network.host",
+    )
+    add("--dry-run", action="store_true", help="print what would run, hit and be pulled; do nothing")
+    add(
+        "--print-graph",
+        choices=("dot", "mermaid", "svg", "json"),
+        help="print the graph of the steps, with what would become of each; do nothing",
     )
     add("--jobs", type=int, default=8, metavar="N", help="steps to run side by side (default: 8)")
     add("--keep-going", action="store_true", help="after a failure, finish what does not depend on it")
@@ -102,6 +114,10 @@ def build_arguments(parser: argparse.ArgumentParser) -> None:
 
 def build(args: argparse.Namespace) -> int:
     """Build an image."""
+    if args.dry_run or args.print_graph:
+        from layersmith.cli.preview import preview
+
+        return preview(args)
     from layersmith.build import build as build_image
     from layersmith.cli.request import build_request
     from layersmith.cli.sources import fetch
@@ -113,16 +129,14 @@ def build(args: argparse.Namespace) -> int:
             # Before the store is opened: files of other ids in it can only be handled from inside the namespace.
             isolate()
         _end_on_signals()
-        from layersmith.cli.progress import PlainProgress, QuietProgress
-
-        progress: Progress = QuietProgress() if args.quiet or args.progress == "quiet" else PlainProgress()
+        progress = stack.enter_context(display(args.progress, quiet=args.quiet))
         outputs = _outputs(args)
         store = stack.enter_context(Store.open(_path(args.root)))
         request, named = build_request(args, store)
         built = build_image(
             store,
             request,
-            bases=_bases(args, store, named, progress),
+            bases=bases_of(args, store, named, progress),
             isolate=isolate,
             fetch=fetch,
             progress=progress,
@@ -176,19 +190,27 @@ def _path(text: str | None) -> Path | None:
 # Where images come from and go to
 
 
-def _bases(args: argparse.Namespace, store: Store, named: dict[str, str], progress: Progress) -> StoreBases:
+def bases_of(
+    args: argparse.Namespace,
+    store: Store,
+    named: dict[str, str],
+    progress: Progress,
+    *,
+    preview: Store | None = None,
+) -> StoreBases:
+    """Where FROM finds images. ``preview``: a store of its own for what is fetched, and then no layers."""
     from layersmith.bases import StoreBases
     from layersmith.cli.sources import named_image, puller
     from layersmith.ops import ContextInput
 
-    pull = puller(store, progress)
+    pull = puller(preview or store, progress, lazy=preview is not None)
     contexts: dict[str, object] = {
         text.partition("=")[0].lower(): ContextInput(text.partition("=")[0].lower())
         for text in args.build_context
         if "://" not in text
     }
-    contexts |= {name: named_image(store, value, pull) for name, value in named.items()}
-    return StoreBases(store, pull, contexts, always_pull=args.pull)  # type: ignore[arg-type]
+    contexts |= {name: named_image(store, value, pull, preview) for name, value in named.items()}
+    return StoreBases(store, pull, contexts, always_pull=args.pull, pulled=preview)  # type: ignore[arg-type]
 
 
 def _outputs(args: argparse.Namespace) -> list[Callable[[Store, Built], None]]:
@@ -220,6 +242,3 @@ def _report(args: argparse.Namespace, built: Built) -> None:
         Path(args.metadata_file).write_text(json.dumps(metadata, indent=2) + "\n")
     if args.quiet:
         print(digest)
-    else:
-        names = f" as {', '.join(args.tag)}" if args.tag else ""
-        print(f"built {digest}{names}", file=sys.stderr)

@@ -18,15 +18,15 @@ if TYPE_CHECKING:
     from layersmith.transport.fetch import Fetched
 
 
-def puller(store: Store, progress: Progress) -> Pull:
-    """Fetches images by name; HTTP is loaded with the first one."""
+def puller(store: Store, progress: Progress, *, lazy: bool = False) -> Pull:
+    """Fetches images by name, but for their layers if ``lazy``; HTTP is loaded with the first one."""
 
     def pull(name: str, platform: Platform) -> Descriptor:
         from layersmith.transport.registry import Registry
 
         with Registry(progress=progress) as registry:
             reference = registry.config.reference(name)
-            descriptor = registry.pull(store, reference, platform=platform)
+            descriptor = registry.pull(store, reference, platform=platform, lazy=lazy)
         if reference.tag is not None:
             store.refs.set(reference.with_tag(reference.tag).familiar(), descriptor)
         return descriptor
@@ -41,22 +41,25 @@ def fetch(url: str, directory: Path, **options: Any) -> Fetched | None:
     return transport.fetch(url, directory, **options)
 
 
-def named_image(store: Store, value: str, pull: Pull) -> Callable[[Platform], Image]:
-    """The image that ``--build-context NAME=value`` names, read when it is asked for."""
+def named_image(
+    store: Store, value: str, pull: Pull, pulled: Store | None = None
+) -> Callable[[Platform], Image]:
+    """The image that ``--build-context NAME=value`` names, read when it is asked for; ``pulled`` as in `StoreBases`."""
     from layersmith.bases import StoreBases
     from layersmith.image import Image
 
     scheme, _, rest = value.partition("://")
     if scheme == "docker-image":
-        return lambda platform: StoreBases(store, pull, {}).image(rest, platform)
+        return lambda platform: StoreBases(store, pull, {}, pulled=pulled).image(rest, platform)
     if scheme == "oci-layout":
 
         def load(platform: Platform) -> Image:
             from layersmith.transport import load as load_image
 
             path, _, name = rest.partition(":")
-            (loaded, *_) = load_image(store, Path(path), only=name or None, register=False)
-            return Image.read(store, loaded.descriptor, platform)
+            into = pulled or store
+            (loaded, *_) = load_image(into, Path(path), only=name or None, register=False)
+            return Image.read(into, loaded.descriptor, platform)
 
         return load
     raise UsageError(
