@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Iterable, Mapping
+from typing import TYPE_CHECKING
 
 from layersmith.bases import StoreBases
 from layersmith.buildfile.instructions import Buildfile, Include
@@ -15,7 +16,7 @@ from layersmith.buildfile.lines import read_check
 from layersmith.buildfile.parser import parse
 from layersmith.context import Context
 from layersmith.dataclass import dataclass, replace
-from layersmith.errors import PlanError
+from layersmith.errors import CacheSourceError, PlanError
 from layersmith.execute.tree import Tree
 from layersmith.image import Image
 from layersmith.oci.config import History
@@ -29,6 +30,9 @@ from layersmith.progress import BuiltLayer, ImageBuilt, Notice, NullProgress, Pl
 from layersmith.solve import Isolate, Settings, Solved, Solver
 from layersmith.source import Source, Span
 from layersmith.store import Store
+
+if TYPE_CHECKING:
+    from layersmith.remotecache.borrow import Borrowed
 
 COMMENT = "buildkit.dockerfile.v0"
 
@@ -89,25 +93,48 @@ def build(
     isolate: Isolate,
     fetch: Callable[..., object],
     progress: Progress | None = None,
+    borrowed: Borrowed | None = None,
+    inline_cache: bool = False,
 ) -> Built:
-    """Build ``request`` into ``store``. Raises LayersmithError; then there is no image, and no name is changed."""
+    """Build ``request`` into ``store``. Raises LayersmithError; then there is no image, and no name is changed.
+
+    ``borrowed`` are the caches of others: where one turns out to be damaged or gone, the build begins anew without.
+    ``inline_cache``: the image's config gets the cache records of its layers.
+    """
     progress = progress or NullProgress()
     started = time.monotonic()
     platforms, plans = planned_for(request, bases)
     for warning in dict.fromkeys(warning for planned in plans for warning in planned.warnings):
         progress.emit(Notice("warning", warning))
     progress.emit(_planned(plans[0]))
-    solver = Solver(
-        store,
-        plans[0],
-        trees_of(request),
-        isolate=isolate,
-        settings=request.settings,
-        progress=progress,
-        fetch=fetch,
-    )
-    solved = solver.solve()
-    images = [assemble(planned, solved, request.settings.epoch) for planned in plans]
+
+    def attempt() -> tuple[Solved, list[Image]]:
+        solved = Solver(
+            store,
+            plans[0],
+            trees_of(request),
+            isolate=isolate,
+            settings=request.settings,
+            progress=progress,
+            fetch=fetch,
+        ).solve()
+        images = [assemble(planned, solved, request.settings.epoch) for planned in plans]
+        if borrowed is not None:
+            _complete(store, images)
+        return solved, images
+
+    try:
+        solved, images = attempt()
+    except CacheSourceError as error:
+        if borrowed is None:
+            raise
+        progress.emit(Notice("warning", f"{error.message}; building without it"))
+        borrowed.give_back()
+        solved, images = attempt()
+    if inline_cache:
+        from layersmith.remotecache.lend import embedded
+
+        images = [embedded(store, image) for image in images]
     variants = tuple(
         Variant(platform, image.write(store), image, planned)
         for platform, image, planned in zip(platforms, images, plans, strict=True)
@@ -120,6 +147,14 @@ def build(
     layers = _built_layers(images, solved)
     progress.emit(ImageBuilt(descriptor.digest, request.tags, layers, time.monotonic() - started))
     return Built(descriptor, variants, solved)
+
+
+def _complete(store: Store, images: Iterable[Image]) -> None:
+    """Fetch those layers of the result that no step had to see, and keep the records of all that is here."""
+    from layersmith.transport.missing import fetch_missing
+
+    fetch_missing(store, (layer.descriptor for image in images for layer in image.layers))
+    store.cache.settle()
 
 
 def _planned(plan: Plan) -> Planned:

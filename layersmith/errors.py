@@ -11,7 +11,8 @@
     │   └── CopyError                         a source or destination of COPY, ADD or WORKDIR
     ├── NotFoundError               exit  5   no such image, container, build or blob
     ├── TransportError              exit  6   a registry, an archive or a remote file
-    │   └── HostileInputError                 an archive or layer that tries to leave its root or its limits
+    │   ├── HostileInputError                 an archive or layer that tries to leave its root or its limits
+    │   └── CacheSourceError                  what ``--cache-from`` promised can't be had, or is something else
     ├── StoreError                  exit  7   the store is damaged, full, locked or newer than this program
     │   └── DigestMismatchError               bytes that are not what their digest says
     ├── SandboxError                exit  8   the kernel refused a mount, a namespace or an exec
@@ -40,6 +41,8 @@ class LayersmithError(Exception):
         self.message = message
         self.hint = hint
         self.span = span
+        self.told = False
+        """Whether it was made known already, so that the command line need not print it."""
 
     def __str__(self) -> str:
         return f"{self.span}: {self.message}" if self.span else self.message
@@ -115,6 +118,10 @@ class TransportError(LayersmithError):
 
 class HostileInputError(TransportError):
     """An archive or a layer that tries to leave its root, or exceeds its limits."""
+
+
+class CacheSourceError(TransportError):
+    """A layer that a ``--cache-from`` promised can't be had, or is something else: the build goes on without it."""
 
 
 class StoreError(LayersmithError):

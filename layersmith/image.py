@@ -5,9 +5,9 @@ Nothing is written before `Image.write`; every change makes a new Image, and con
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
 from typing import Self
 
+from layersmith.dataclass import dataclass, replace
 from layersmith.errors import NotFoundError, TransportError
 from layersmith.oci import mediatype
 from layersmith.oci.config import History, ImageConfig
@@ -17,7 +17,12 @@ from layersmith.oci.manifest import Index, Manifest, parse_manifest
 from layersmith.oci.platform import Platform, best, native
 from layersmith.store import Store
 
-_STALE = frozenset({"id", "parent", "container", "container_config", "docker_version", "config/Image"})
+INLINE_CACHE = "layersmith.cache.v1"
+"""The member of an image's config with the cache records of its layers (``--cache-to type=inline``)."""
+
+_STALE = frozenset(
+    {"id", "parent", "container", "container_config", "docker_version", "config/Image", INLINE_CACHE}
+)
 """Members that say how Docker made one particular image: wrong in any image made from it."""
 
 _DEPTH = 4

@@ -12,6 +12,7 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from layersmith.cli.caches import cache_arguments, caches_of
 from layersmith.cli.confine import limit_arguments, security_arguments
 from layersmith.cli.progress import display, progress_argument
 from layersmith.errors import Cancelled
@@ -100,6 +101,7 @@ def build_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="ENTITLEMENT",
         help="security.insecure or network.host",
     )
+    cache_arguments(parser)
     add("--dry-run", action="store_true", help="print what would run, hit and be pulled; do nothing")
     add(
         "--print-graph",
@@ -131,18 +133,23 @@ def build(args: argparse.Namespace) -> int:
         _end_on_signals()
         progress = stack.enter_context(display(args.progress, quiet=args.quiet))
         outputs = _outputs(args)
+        caches = caches_of(args)
         store = stack.enter_context(Store.open(_path(args.root)))
         request, named = build_request(args, store)
+        borrowed = stack.enter_context(caches.borrowed(store, progress))
         built = build_image(
             store,
             request,
-            bases=bases_of(args, store, named, progress),
+            bases=bases_of(args, store, named, progress, lazily=stack if borrowed else None),
             isolate=isolate,
             fetch=fetch,
             progress=progress,
+            borrowed=borrowed,
+            inline_cache=caches.inline,
         )
         for output in outputs:
             output(store, built)
+        caches.lend(store, built, progress)
         _report(args, built)
     return 0
 
@@ -197,13 +204,20 @@ def bases_of(
     progress: Progress,
     *,
     preview: Store | None = None,
+    lazily: ExitStack | None = None,
 ) -> StoreBases:
-    """Where FROM finds images. ``preview``: a store of its own for what is fetched, and then no layers."""
+    """Where FROM finds images. ``preview``: a store of its own for what is fetched, and then no layers.
+
+    ``lazily``: layers of base images are fetched when a step needs them, until this ends.
+    """
     from layersmith.bases import StoreBases
-    from layersmith.cli.sources import named_image, puller
+    from layersmith.cli.sources import named_image, promising_puller, puller
     from layersmith.ops import ContextInput
 
-    pull = puller(preview or store, progress, lazy=preview is not None)
+    if lazily is not None:
+        pull = promising_puller(store, progress, lazily)
+    else:
+        pull = puller(preview or store, progress, lazy=preview is not None)
     contexts: dict[str, object] = {
         text.partition("=")[0].lower(): ContextInput(text.partition("=")[0].lower())
         for text in args.build_context

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 from layersmith.errors import UsageError
 
 if TYPE_CHECKING:
+    from contextlib import ExitStack
+
     from layersmith.bases import Pull
     from layersmith.image import Image
     from layersmith.oci.descriptor import Descriptor
@@ -29,6 +31,32 @@ def puller(store: Store, progress: Progress, *, lazy: bool = False) -> Pull:
             descriptor = registry.pull(store, reference, platform=platform, lazy=lazy)
         if reference.tag is not None:
             store.refs.set(reference.with_tag(reference.tag).familiar(), descriptor)
+        return descriptor
+
+    return pull
+
+
+def promising_puller(store: Store, progress: Progress, lifetime: ExitStack) -> Pull:
+    """As `puller`, but layers are only promised: fetched one by one, until ``lifetime`` ends, when somebody opens them.
+
+    An image gets its name in the store only if by then all of it has come.
+    """
+
+    def pull(name: str, platform: Platform) -> Descriptor:
+        from layersmith.image import read_manifest
+        from layersmith.transport.registry import Registry
+
+        registry = lifetime.enter_context(Registry(progress=progress))
+        reference = registry.config.reference(name)
+        descriptor = registry.pull(store, reference, platform=platform, lazy=True)
+        digests = [layer.digest for layer in read_manifest(store, descriptor).layers]
+        store.blobs.elsewhere.promise(digests, lambda blob: registry.fetch_blob(store, reference, blob))
+
+        def name_if_whole() -> None:
+            if reference.tag is not None and all(store.blobs.has(digest) for digest in digests):
+                store.refs.set(reference.with_tag(reference.tag).familiar(), descriptor)
+
+        lifetime.callback(name_if_whole)
         return descriptor
 
     return pull

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
 
+from layersmith.dataclass import dataclass, field
 from layersmith.oci.descriptor import Descriptor
 
 Fetch = Callable[[Descriptor], None]

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
 
+from layersmith.dataclass import dataclass, field
 from layersmith.errors import LayersmithError, NotFoundError, TransportError
 from layersmith.oci import mediatype
 from layersmith.oci.config import ImageConfig
@@ -58,7 +58,7 @@ def closure(blobs: Blobs, descriptor: Descriptor) -> Iterator[Descriptor]:
                 if (sparse or mediatype.is_foreign(child.media_type)) and not blobs.has(child.digest):
                     continue
                 yield from visit(child, depth + 1)
-        elif not blobs.has(current.digest):
+        elif not blobs.obtainable(current.digest):
             raise NotFoundError(
                 f"blob {current.digest}, which image {descriptor.digest} needs, is not in the store",
                 hint="pull or build the image again",

@@ -32,6 +32,7 @@ from layersmith.store.database import Database
 from layersmith.store.files import explained, make_directory, remove_tree, replace_file, storing
 from layersmith.store.gc import DEAD, clear_session, sweep
 from layersmith.store.locks import locked
+from layersmith.store.mounts import CacheMounts
 from layersmith.store.refs import Refs
 from layersmith.store.session import PRUNE_LOCK, Session
 from layersmith.store.snapshots import Snapshots
@@ -64,7 +65,6 @@ class Store:
         self.readonly = readonly
         self.tmp = root / "tmp"
         self.layers = root / "layers"
-        self.cache_mounts = root / "cache"
         self.session = Session(self.tmp, root / "locks" / PRUNE_LOCK, readonly=readonly)
         self.db = Database(root / "layersmith.db", readonly=readonly)
         self.blobs = Blobs(root / "blobs" / "sha256", self.session)
@@ -72,6 +72,7 @@ class Store:
         self.snapshots = Snapshots(root / "snapshots", self.db, self.session, self.trash)
         self.cache = Cache(self.db, self.blobs)
         self.statcache = StatCache(self.db)
+        self.mounts = CacheMounts(root / "cache", self.trash)
         self.builds = Builds(root / "builds", self.trash)
 
     @classmethod

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from layersmith.dataclass import dataclass
 
 if TYPE_CHECKING:
     from layersmith.store.store import Store
@@ -25,7 +26,7 @@ def disk_usage(store: Store) -> dict[str, Usage]:
         "blobs": [file_size(store.blobs.path(digest)) for digest in store.blobs.list()],
         "snapshots": [tree_size(path) for path in (store.root / "snapshots").iterdir()],
         "indexes": [file_size(path) for path in store.layers.iterdir()],
-        "cache mounts": [tree_size(path) for path in store.cache_mounts.iterdir()],
+        "cache mounts": [tree_size(path) for path in (store.root / "cache").iterdir()],
         "containers": [tree_size(path) for path in store.root.glob("containers/*")],
         "records": [file_size(path) for path in store.root.glob("layersmith.db*")],
         "unfinished": [tree_size(path) for path in store.tmp.iterdir()],

@@ -7,8 +7,8 @@ whoever pulls meanwhile sees either the old image or the whole new one.
 from __future__ import annotations
 
 import threading
-from dataclasses import dataclass
 
+from layersmith.dataclass import dataclass
 from layersmith.errors import NotFoundError, TransportError
 from layersmith.oci import mediatype
 from layersmith.oci.descriptor import Descriptor
@@ -82,6 +82,8 @@ class Pusher:
             sent(descriptor.size)
             return
         path = None
+        if not self.store.blobs.has(descriptor.digest) and descriptor.digest in self.store.blobs.elsewhere:
+            self.store.blobs.fetch(descriptor)
         if self.store.blobs.has(descriptor.digest):
             path = self.store.blobs.path(descriptor.digest)
             if path.stat().st_size != descriptor.size:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
-from dataclasses import replace
 from functools import partial
 from types import TracebackType
 
+from layersmith.dataclass import replace
 from layersmith.errors import LayersmithError, NotFoundError, UsageError
 from layersmith.oci.descriptor import Descriptor
 from layersmith.oci.digest import Digest
@@ -120,6 +120,21 @@ class Registry:
     ) -> None:
         """Fetch one blob of an image that was pulled lazily, unless the store has it. Raises as `pull`."""
         self._puller(store, reference, progress, 1).blob(descriptor)
+
+    def documents(self, store: Store, reference: Reference, *, limit: int) -> tuple[Manifest, ...]:
+        """The manifest of ``reference``, or those of its index, ``limit`` at most, with their configs in the store.
+
+        Any artifact will do; no layer is fetched. Raises as `pull`.
+        """
+        puller = self._puller(store, reference, None, JOBS)
+        top = puller.manifest(puller.top(reference))
+        if isinstance(top, Index):
+            inner = [puller.manifest(entry) for entry in top.manifests[:limit]]
+            manifests = [document for document in inner if isinstance(document, Manifest)]
+        else:
+            manifests = [top]
+        puller.blobs([replace(manifest, layers=()) for manifest in manifests])
+        return tuple(manifests)
 
     def push(
         self,

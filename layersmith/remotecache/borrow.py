@@ -1,0 +1,116 @@
+"""``--cache-from``: caches to records and promised blobs. In: `CacheOption`s. Out: what a build may use, unfetched.
+
+Nothing but documents is fetched here; a layer comes when a step must see its files, or as part of the result.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from layersmith.dataclass import dataclass
+from layersmith.errors import CacheSourceError, LayersmithError, NotFoundError
+from layersmith.image import INLINE_CACHE
+from layersmith.layer.blob import open_tar
+from layersmith.oci import mediatype
+from layersmith.oci.config import ImageConfig
+from layersmith.oci.descriptor import Descriptor, Layer
+from layersmith.oci.document import parse_object
+from layersmith.oci.manifest import Manifest
+from layersmith.progress import Notice, Progress
+from layersmith.remotecache.document import CONFIG, CacheDocument, parse_document, read_document
+from layersmith.remotecache.options import CacheOption
+from layersmith.remotecache.sources import CacheSource, open_source
+from layersmith.store import Store
+from layersmith.store.elsewhere import Fetch
+
+if TYPE_CHECKING:
+    from layersmith.remotecache.document import SharedMount
+
+
+@dataclass(frozen=True, slots=True)
+class Borrowed:
+    """What came of ``--cache-from``: the cache mounts that were found, and how to do without all of it."""
+
+    store: Store
+    mounts: tuple[SharedMount, ...]
+    fetches: tuple[Fetch, ...]
+
+    def give_back(self) -> None:
+        """Use nothing of it any more: a source turned out to be damaged or gone."""
+        self.store.cache.withdraw()
+        for fetch in self.fetches:
+            self.store.blobs.elsewhere.withdraw(fetch)
+
+
+@contextmanager
+def borrowed(store: Store, options: Iterable[CacheOption], progress: Progress) -> Iterator[Borrowed]:
+    """Have the caches of ``options`` at hand for a block. One that can't be read is warned of and left out."""
+    sources: list[CacheSource] = []
+    mounts: list[SharedMount] = []
+    fetches: list[Fetch] = []
+    try:
+        for option in options:
+            try:
+                source = open_source(store, option, progress)
+                sources.append(source)
+                for document in documents(store, source):
+                    fetch = _fetching(store, source, document)
+                    store.blobs.elsewhere.promise(
+                        (layer.descriptor.digest for layer in document.layers), fetch
+                    )
+                    store.cache.lend(document.records)
+                    mounts += document.mounts
+                    fetches.append(fetch)
+            except LayersmithError as error:
+                progress.emit(Notice("warning", f"the cache is not used: {error.message}"))
+        yield Borrowed(store, tuple(mounts), tuple(fetches))
+    finally:
+        store.cache.withdraw()
+        for source in sources:
+            source.close()
+
+
+def documents(store: Store, source: CacheSource) -> Iterator[CacheDocument]:
+    """The caches in ``source``: its own document, or what its images have inline. Raises TransportError."""
+    found = 0
+    for manifest in source.manifests(store):
+        document = _document(store, manifest)
+        if document is not None:
+            found += 1
+            yield document
+    if not found:
+        raise NotFoundError(
+            f"{source.name} is no cache of layersmith's, and has none inline",
+            hint="write one with --cache-to, or build the image with --cache-to type=inline",
+        )
+
+
+def _document(store: Store, manifest: Manifest) -> CacheDocument | None:
+    if manifest.config.media_type == CONFIG:
+        return parse_document(store.blobs.read(manifest.config), manifest.layers)
+    if not mediatype.is_config(manifest.config.media_type):
+        return None
+    config = ImageConfig.from_json(store.blobs.read(manifest.config))
+    inline = dict(config.extra).get(INLINE_CACHE)
+    if inline is None or len(config.diff_ids) != len(manifest.layers):
+        return None
+    layers = tuple(map(Layer, manifest.layers, config.diff_ids))
+    return read_document(parse_object(inline.encode(), "inline cache"), layers)
+
+
+def _fetching(store: Store, source: CacheSource, document: CacheDocument) -> Fetch:
+    """Fetches a layer and makes sure that it is what its record says: nobody else may look before it is in an image."""
+    layers = {layer.descriptor.digest: layer for layer in document.layers}
+
+    def fetch(descriptor: Descriptor) -> None:
+        try:
+            source.fetch(store, descriptor)
+            with open_tar(store, layers[descriptor.digest]) as tar:
+                for _ in tar:
+                    pass
+        except LayersmithError as error:
+            raise CacheSourceError(f"the cache {source.name}: {error.message}", hint=error.hint) from error
+
+    return fetch
