@@ -9,10 +9,11 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from layersmith.transport.export import push, save
     from layersmith.transport.host import import_host
     from layersmith.transport.layout import Loaded
     from layersmith.transport.loading import load
-    from layersmith.transport.output import Output, parse_output, save
+    from layersmith.transport.output import Output, parse_output
     from layersmith.transport.rootfs import ImportOptions, import_rootfs
 
 __all__ = [
@@ -23,6 +24,7 @@ __all__ = [
     "import_rootfs",
     "load",
     "parse_output",
+    "push",
     "save",
 ]
 
@@ -34,7 +36,8 @@ _MODULES = {
     "import_rootfs": "rootfs",
     "load": "loading",
     "parse_output": "output",
-    "save": "output",
+    "push": "export",
+    "save": "export",
 }
 
 

@@ -22,8 +22,10 @@ from layersmith.store import Store
 from layersmith.store.files import storing, write_all
 
 _PIECE = 1 << 20
-_Place = tuple[int, int]
+Place = tuple[int, int]
 """The number of a layer, and where in its tar a file's content begins."""
+Placed = tuple[Entry, Place | None]
+"""An entry, and the place of its content: None for all but REG."""
 
 
 def flatten(store: Store, layers: Sequence[Layer]) -> Iterator[Item]:
@@ -31,13 +33,17 @@ def flatten(store: Store, layers: Sequence[Layer]) -> Iterator[Item]:
 
     Raises what `open_tar` and `View` raise. When the iterator ends, every byte was found to be what its digest says.
     """
-    entries = _placed(store, layers)
+    yield from with_content(store, layers, placed(store, layers))
+
+
+def with_content(store: Store, layers: Sequence[Layer], entries: Sequence[Placed]) -> Iterator[Item]:
+    """``entries`` with what is at their places; those that share one are hard links. Raises as `flatten`."""
     with ExitStack() as stack:
         sources: dict[int, _Source] = {}
         for number in sorted({place[0] for _, place in entries if place is not None}):
             offsets = list(dict.fromkeys(place[1] for _, place in entries if place and place[0] == number))
             sources[number] = _open(store, layers[number], offsets, stack)
-        names: dict[_Place, bytes] = {}
+        names: dict[Place, bytes] = {}
         for entry, place in entries:
             if place is None:
                 yield entry, None
@@ -48,8 +54,8 @@ def flatten(store: Store, layers: Sequence[Layer]) -> Iterator[Item]:
                 yield entry._replace(link=b""), sources[place[0]].content(place[1])
 
 
-def _placed(store: Store, layers: Sequence[Layer]) -> list[tuple[Entry, _Place | None]]:
-    """The merged tree, with the place of each file's content."""
+def placed(store: Store, layers: Sequence[Layer]) -> list[Placed]:
+    """The merged tree of ``layers``, without anything of its root directory if no layer says anything about that."""
     indexes = [layer_index(store, layer, layers[:number])[1] for number, layer in enumerate(layers)]
     with View(store, layers) as view:
         entries = [(entry, _place(indexes, entry) if entry.kind == REG else None) for entry in view.walk()]
@@ -58,7 +64,7 @@ def _placed(store: Store, layers: Sequence[Layer]) -> list[tuple[Entry, _Place |
     return entries
 
 
-def _place(indexes: list[LayerIndex], entry: Entry) -> _Place:
+def _place(indexes: list[LayerIndex], entry: Entry) -> Place:
     """The topmost layer that has anything at the path: were it a whiteout, the tree would not have the file.
 
     A hard link to a file of a lower layer leads on to that one.

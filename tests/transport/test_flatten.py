@@ -19,9 +19,9 @@ from layersmith.layer.view import View
 from layersmith.oci.validate import validate_image
 from layersmith.store import Store
 from layersmith.transport import parse_output, save
-from layersmith.transport.convert import squash
 from layersmith.transport.directory import write_directory
 from layersmith.transport.flatten import flatten
+from layersmith.transport.squash import squash
 
 Look = Callable[[Path], dict[str, tuple[object, ...]]]
 
