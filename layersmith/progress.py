@@ -5,8 +5,9 @@ The library only emits; the command line decides what a person sees. Events may 
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from typing import Protocol
+
+from layersmith.dataclass import dataclass, field
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +28,7 @@ class PlannedStep:
 
 @dataclass(frozen=True, slots=True)
 class Planned:
-    """What will be done. A build for several platforms has several plans: each begins anew with step 0."""
+    """What will be done, for all platforms together."""
 
     steps: tuple[PlannedStep, ...]
 
@@ -38,6 +39,15 @@ class StepStarted:
 
     step: int
     name: str
+
+
+@dataclass(frozen=True, slots=True)
+class StepExplained:
+    """Why step ``step`` runs: a line for each cause; ``against`` (``BUILD/STEP``) is the earlier step compared with."""
+
+    step: int
+    causes: tuple[str, ...]
+    against: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,8 +99,8 @@ class BuiltLayer:
 
 
 @dataclass(frozen=True, slots=True)
-class Built:
-    """The image of a plan is in the store: its manifest's digest, the names that it got, its layers, wall time."""
+class ImageBuilt:
+    """The image is in the store: its digest, the names that it got, its layers (each once), wall time in seconds."""
 
     digest: str
     names: tuple[str, ...]
@@ -106,7 +116,20 @@ class Notice:
     text: str
 
 
-Event = Planned | StepStarted | StepOutput | StepFinished | LayerPacked | Transfer | Built | Notice
+
+
+
+Event = (
+    Planned
+    | StepStarted
+    | StepExplained
+    | StepOutput
+    | StepFinished
+    | LayerPacked
+    | Transfer
+    | ImageBuilt
+    | Notice
+)
 
 
 class Progress(Protocol):

@@ -297,10 +297,10 @@ def _image(args: Namespace, store: Store, name: str) -> Descriptor:
             return store.refs.resolve(name)
         except NotFoundError:
             pass
-    from layersmith.cli.progress import PlainProgress
+    from layersmith.cli.progress import display
     from layersmith.transport.registry import Registry
 
-    with Registry(progress=PlainProgress()) as registry:
+    with display("auto", ticking=True) as progress, Registry(progress=progress) as registry:
         return registry.pull(store, registry.config.reference(plain), all_platforms=args.all)
 
 

@@ -6,13 +6,16 @@ import os
 import sys
 from argparse import ArgumentParser, Namespace
 from collections.abc import Iterable
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from layersmith.cli.progress import display, progress_argument
 from layersmith.cli.stores import open_store, platform_argument, platform_of
 from layersmith.errors import UsageError
 
 if TYPE_CHECKING:
+    from layersmith.cli.progress import Display
     from layersmith.oci.descriptor import Descriptor
     from layersmith.progress import Progress
     from layersmith.store import Store
@@ -68,10 +71,8 @@ def _keychain(args: Namespace, override: Credentials | None = None) -> Keychain:
     return Keychain(environ, override=override)
 
 
-def _progress(args: Namespace) -> Progress:
-    from layersmith.cli.progress import PlainProgress, QuietProgress
-
-    return QuietProgress() if args.quiet else PlainProgress()
+def _display(args: Namespace) -> AbstractContextManager[Display]:
+    return display(args.progress, quiet=args.quiet, ticking=True)
 
 
 def _transfer_arguments(parser: ArgumentParser) -> None:
@@ -80,6 +81,7 @@ def _transfer_arguments(parser: ArgumentParser) -> None:
         "--jobs", type=int, default=JOBS, metavar="N", help=f"blobs to transfer at once (default: {JOBS})"
     )
     parser.add_argument("-q", "--quiet", action="store_true", help="print nothing but the image's digest")
+    progress_argument(parser)
 
 
 # pull
@@ -103,7 +105,12 @@ def pull(args: Namespace) -> int:
     """Fetch images into the store."""
     names = [name.removeprefix("docker://") for name in args.names]
     platform = platform_of(args)
-    with open_store(args, create=True) as store, open_registry(args, names, _progress(args)) as registry:
+    digests = []
+    with (
+        open_store(args, create=True) as store,
+        _display(args) as progress,
+        open_registry(args, names, progress) as registry,
+    ):
         for name in names:
             reference = registry.config.reference(name)
             found = registry.pull(
@@ -117,7 +124,8 @@ def pull(args: Namespace) -> int:
                 store.refs.keep(found)
             else:
                 store.refs.set(reference.with_tag(reference.tag).familiar(), found)
-            print(found.digest)
+            digests.append(found.digest)
+    print(*digests, sep="\n")
     return 0
 
 
@@ -157,7 +165,7 @@ def push(args: Namespace) -> int:
     names = [name.removeprefix("docker://") for name in args.destinations or [args.image]]
     with open_store(args) as store:
         descriptor = _selected(args, store)
-        with open_registry(args, names, _progress(args)) as registry:
+        with _display(args) as progress, open_registry(args, names, progress) as registry:
             for name in names:
                 registry.push(store, descriptor, registry.config.reference(name), jobs=_jobs(args))
     if args.digestfile:
@@ -181,7 +189,7 @@ def _selected(args: Namespace, store: Store) -> Descriptor:
         "image",
         compression=parse_compression(args.compression) if args.compression else None,
         force_compression=args.force_compression,
-        oci_media_types=args.format != "docker",
+        oci_media_types={"oci": True, "docker": False}.get(args.format),
     )
     return save(store, descriptor, output)
 

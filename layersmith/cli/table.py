@@ -10,7 +10,7 @@ import unicodedata
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 
-from layersmith.cli.progress import human_size
+from layersmith.cli.units import human_size
 
 GAP = "   "
 LONGEST_CELL = 45

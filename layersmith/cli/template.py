@@ -11,11 +11,11 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
-from layersmith.cli.progress import human_size
 from layersmith.cli.table import ago
+from layersmith.cli.units import human_size
+from layersmith.dataclass import dataclass
 from layersmith.errors import UsageError
 
 
