@@ -54,6 +54,8 @@ class BuildRequest:
     place: str = "Buildfile"
     """The Buildfile's path in the main context (any name, if it lies elsewhere): INCLUDE is relative to it."""
     platforms: tuple[Platform, ...] = ()
+    squash: str = ""
+    """``new``: the layers of this build become one; ``all``: those of the base image, too."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,6 +133,10 @@ def build(
         progress.emit(Notice("warning", f"{error.message}; building without it"))
         borrowed.give_back()
         solved, images = attempt()
+    if request.squash:
+        images = [
+            _squashed(store, request, image, planned) for image, planned in zip(images, plans, strict=True)
+        ]
     if inline_cache:
         from layersmith.remotecache.lend import embedded
 
@@ -147,6 +153,14 @@ def build(
     layers = _built_layers(images, solved)
     progress.emit(ImageBuilt(descriptor.digest, request.tags, layers, time.monotonic() - started))
     return Built(descriptor, variants, solved)
+
+
+def _squashed(store: Store, request: BuildRequest, image: Image, planned: Plan) -> Image:
+    from layersmith.transport.squash import squash
+
+    keep = 0 if request.squash == "all" else len(planned.base.layers)
+    settings = request.settings
+    return squash(store, image, keep=keep, compression=settings.compression, epoch=settings.epoch)
 
 
 def _complete(store: Store, images: Iterable[Image]) -> None:

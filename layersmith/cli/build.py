@@ -6,7 +6,6 @@ import argparse
 import json
 import os
 import sys
-from collections.abc import Callable
 from contextlib import ExitStack
 from functools import cache
 from pathlib import Path
@@ -14,14 +13,16 @@ from typing import TYPE_CHECKING
 
 from layersmith.cli.caches import cache_arguments, caches_of
 from layersmith.cli.confine import limit_arguments, security_arguments
+from layersmith.cli.outputs import output_arguments, outputs_of, write
 from layersmith.cli.progress import display, progress_argument
+from layersmith.cli.registries import registry_arguments
 from layersmith.errors import Cancelled
 
 if TYPE_CHECKING:
     from layersmith.bases import StoreBases
-    from layersmith.build import Built
     from layersmith.linux.spawner import Spawner
     from layersmith.linux.userns import Isolation
+    from layersmith.oci.descriptor import Descriptor
     from layersmith.progress import Progress
     from layersmith.solve import Isolate
     from layersmith.store import Store
@@ -35,6 +36,7 @@ examples:
   layersmith build -t web:1.2 -f web.build .   another file, and a name for the image
   layersmith build --target test -o out .      write the files of one stage to ./out
   layersmith build -o type=oci,dest=web.tar .  write an OCI archive
+  layersmith build --push -t reg.example.com/web:1.2 .   upload it, too
   layersmith build --dry-run .                 what would run, what is cached, what would be pulled
   layersmith build --print-graph=svg . >g.svg  the steps and what they need, as a picture
 """
@@ -71,14 +73,11 @@ def build_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="OS/ARCH[,…]",
         help="what to build for, as one index if it is several (default: this machine)",
     )
-    add(
-        "-o",
-        "--output",
-        action="append",
-        default=[],
-        metavar="type=TYPE,dest=PATH",
-        help="write the result: oci, docker, tar, local or layers (repeatable)",
-    )
+    output_arguments(parser)
+    registry_arguments(parser)
+    squashing = parser.add_mutually_exclusive_group()
+    squashing.add_argument("--squash", action="store_true", help="make all new layers one")
+    squashing.add_argument("--squash-all", action="store_true", help="the base image's layers as well")
     add("-q", "--quiet", action="store_true", help="print nothing but the image's digest")
     progress_argument(parser)
     add("--iidfile", metavar="FILE", help="write the image's digest to FILE")
@@ -132,7 +131,7 @@ def build(args: argparse.Namespace) -> int:
             isolate()
         _end_on_signals()
         progress = stack.enter_context(display(args.progress, quiet=args.quiet))
-        outputs = _outputs(args)
+        outputs = outputs_of(args)
         caches = caches_of(args)
         store = stack.enter_context(Store.open(_path(args.root)))
         request, named = build_request(args, store)
@@ -147,10 +146,9 @@ def build(args: argparse.Namespace) -> int:
             borrowed=borrowed,
             inline_cache=caches.inline,
         )
-        for output in outputs:
-            output(store, built)
+        written = write(args, store, built.descriptor, outputs, progress, epoch=request.settings.epoch)
         caches.lend(store, built, progress)
-        _report(args, built)
+        _report(args, store, written)
     return 0
 
 
@@ -215,9 +213,9 @@ def bases_of(
     from layersmith.ops import ContextInput
 
     if lazily is not None:
-        pull = promising_puller(store, progress, lazily)
+        pull = promising_puller(args, store, progress, lazily)
     else:
-        pull = puller(preview or store, progress, lazy=preview is not None)
+        pull = puller(args, preview or store, progress, lazy=preview is not None)
     contexts: dict[str, object] = {
         text.partition("=")[0].lower(): ContextInput(text.partition("=")[0].lower())
         for text in args.build_context
@@ -227,32 +225,30 @@ def bases_of(
     return StoreBases(store, pull, contexts, always_pull=args.pull, pulled=preview)  # type: ignore[arg-type]
 
 
-def _outputs(args: argparse.Namespace) -> list[Callable[[Store, Built], None]]:
-    if not args.output:
-        return []
-    from layersmith.transport import parse_output, save
-
-    def saver(text: str) -> Callable[[Store, Built], None]:
-        output = parse_output(text)
-
-        def write(store: Store, built: Built) -> None:
-            save(store, built.descriptor, output, names=tuple(args.tag))
-
-        return write
-
-    return [saver(text) for text in args.output]
-
-
-def _report(args: argparse.Namespace, built: Built) -> None:
-    digest = built.descriptor.digest
+def _report(args: argparse.Namespace, store: Store, descriptor: Descriptor) -> None:
     if args.iidfile:
-        Path(args.iidfile).write_text(digest)
+        Path(args.iidfile).write_text(descriptor.digest)
     if args.metadata_file:
-        metadata = {
-            "containerimage.digest": digest,
-            "containerimage.descriptor": built.descriptor.to_json(),
-            "image.name": ",".join(args.tag),
-        }
-        Path(args.metadata_file).write_text(json.dumps(metadata, indent=2) + "\n")
+        text = json.dumps(_metadata(args, store, descriptor), indent=2)
+        Path(args.metadata_file).write_text(text + "\n")
     if args.quiet:
-        print(digest)
+        print(descriptor.digest)
+
+
+def _metadata(args: argparse.Namespace, store: Store, descriptor: Descriptor) -> dict[str, object]:
+    """As docker buildx writes it; the config's digest is there unless there are several images."""
+    from layersmith.oci import mediatype
+    from layersmith.oci.manifest import Manifest
+    from layersmith.oci.reference import parse_reference
+
+    metadata: dict[str, object] = {
+        "containerimage.descriptor": descriptor.to_json(),
+        "containerimage.digest": descriptor.digest,
+    }
+    if mediatype.is_manifest(descriptor.media_type):
+        config = Manifest.from_json(store.blobs.read(descriptor)).config
+        metadata["containerimage.config.digest"] = config.digest
+    if args.tag:
+        names = (parse_reference(name) for name in args.tag)
+        metadata["image.name"] = ",".join(str(name.with_tag(name.tag or "latest")) for name in names)
+    return metadata

@@ -166,7 +166,7 @@ examples:
 
 
 def manifest_inspect_arguments(parser: ArgumentParser) -> None:
-    from layersmith.cli.registry import registry_arguments
+    from layersmith.cli.registries import registry_arguments
 
     parser.add_argument("list", metavar="LIST|IMAGE", help="in the store, or else at a registry")
     parser.add_argument("-v", "--verbose", action="store_true", help="(for docker's sake)")
@@ -182,9 +182,9 @@ def manifest_inspect(args: Namespace) -> int:
                 raise NotFoundError(name)
             descriptor = store.refs.resolve(name)
         except NotFoundError:
-            from layersmith.cli.registry import open_registry
+            from layersmith.cli.registries import open_registry
 
-            with open_registry(args, [name]) as registry:
+            with open_registry(args) as registry:
                 descriptor = registry.fetch_manifest(store, registry.config.reference(name))
         document = json.loads(store.blobs.read(descriptor))
     print(json.dumps(document, indent=4))

@@ -2,73 +2,23 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from argparse import ArgumentParser, Namespace
-from collections.abc import Iterable
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from layersmith.cli.progress import display, progress_argument
+from layersmith.cli.registries import keychain, open_registry, registry_arguments, trust_arguments
 from layersmith.cli.stores import open_store, platform_argument, platform_of
 from layersmith.errors import UsageError
 
 if TYPE_CHECKING:
     from layersmith.cli.progress import Display
     from layersmith.oci.descriptor import Descriptor
-    from layersmith.progress import Progress
     from layersmith.store import Store
-    from layersmith.transport.auth import Credentials, Keychain
-    from layersmith.transport.registry import Registry
-    from layersmith.transport.registry_config import RegistryConfig
 
 JOBS = 6
-
-
-def registry_arguments(parser: ArgumentParser) -> None:
-    """The options of `open_registry`."""
-    parser.add_argument("--creds", metavar="USER:PASSWORD", help="log in so, this time only")
-    _place_arguments(parser)
-
-
-def _place_arguments(parser: ArgumentParser) -> None:
-    parser.add_argument(
-        "--authfile",
-        metavar="FILE",
-        help="where logins are kept (default: where Docker and podman keep them)",
-    )
-    parser.add_argument(
-        "--tls-verify",
-        default="true",
-        choices=("true", "false"),
-        help="false: any certificate, or plain http, will do",
-    )
-
-
-def open_registry(args: Namespace, names: Iterable[str], progress: Progress | None = None) -> Registry:
-    """What speaks with registries, as ``args`` say of the registries of ``names``; close it."""
-    from layersmith.transport.auth import parse_credentials
-    from layersmith.transport.registry import Registry
-
-    override = parse_credentials(args.creds) if args.creds else None
-    return Registry(_config(args, names), _keychain(args, override), progress=progress)
-
-
-def _config(args: Namespace, names: Iterable[str]) -> RegistryConfig:
-    from layersmith.transport.registry_config import RegistryConfig
-
-    config = RegistryConfig.load()
-    if args.tls_verify == "true":
-        return config
-    return RegistryConfig.load(insecure={config.reference(name).domain for name in names})
-
-
-def _keychain(args: Namespace, override: Credentials | None = None) -> Keychain:
-    from layersmith.transport.auth import Keychain
-
-    environ = {**os.environ, **({"REGISTRY_AUTH_FILE": args.authfile} if args.authfile else {})}
-    return Keychain(environ, override=override)
 
 
 def _display(args: Namespace) -> AbstractContextManager[Display]:
@@ -109,7 +59,7 @@ def pull(args: Namespace) -> int:
     with (
         open_store(args, create=True) as store,
         _display(args) as progress,
-        open_registry(args, names, progress) as registry,
+        open_registry(args, progress) as registry,
     ):
         for name in names:
             reference = registry.config.reference(name)
@@ -165,7 +115,7 @@ def push(args: Namespace) -> int:
     names = [name.removeprefix("docker://") for name in args.destinations or [args.image]]
     with open_store(args) as store:
         descriptor = _selected(args, store)
-        with _display(args) as progress, open_registry(args, names, progress) as registry:
+        with _display(args) as progress, open_registry(args, progress) as registry:
             for name in names:
                 registry.push(store, descriptor, registry.config.reference(name), jobs=_jobs(args))
     if args.digestfile:
@@ -209,7 +159,7 @@ def login_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("-u", "--username", metavar="USER", help="(default: asked for)")
     parser.add_argument("-p", "--password", metavar="PASSWORD", help="better leave it to --password-stdin")
     parser.add_argument("--password-stdin", action="store_true", help="read the password from standard input")
-    _place_arguments(parser)
+    trust_arguments(parser)
 
 
 def login(args: Namespace) -> int:
@@ -220,9 +170,9 @@ def login(args: Namespace) -> int:
     args.creds = None
     username, password = _asked(args, domain)
     credentials = Credentials(username, password)
-    with open_registry(args, [f"{domain}/login"]) as registry:
+    with open_registry(args) as registry:
         registry.check_login(domain, credentials)
-    place = _keychain(args).store(domain, credentials)
+    place = keychain(args).store(domain, credentials)
     if not place.startswith("docker-credential-"):
         print(
             f"warning: the password is kept unencrypted in {place}; a credential helper would encrypt it",
@@ -265,7 +215,7 @@ def logout_arguments(parser: ArgumentParser) -> None:
 def logout(args: Namespace) -> int:
     """Forget the credentials for a registry."""
     domain = _domain(args.registry)
-    places = _keychain(args).erase(domain)
+    places = keychain(args).erase(domain)
     if not places:
         print(f"Not logged in to {domain}")
     for place in places:

@@ -10,11 +10,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from layersmith.cli.confine import limits, security_options
 from layersmith.errors import UsageError
 
 if TYPE_CHECKING:
     from layersmith.build import BuildRequest
     from layersmith.oci.platform import Platform
+    from layersmith.ops import Privileges
     from layersmith.plan import PlanOptions
     from layersmith.solve import Settings
     from layersmith.store import Store
@@ -57,6 +59,7 @@ def build_request(args: argparse.Namespace, store: Store) -> tuple[BuildRequest,
         tuple(args.tag),
         _place(buildfile, root),
         platforms,
+        squash="all" if args.squash_all else "new" if args.squash else "",
     )
     return request, images
 
@@ -152,7 +155,8 @@ def _plan_options(args: argparse.Namespace, platforms: tuple[Platform, ...]) -> 
         network=args.network,
         hosts=_hosts(args),
         shm_size=_size(args.shm_size, "--shm-size"),
-        ulimits=tuple(args.ulimit),
+        ulimits=_ulimits(args.ulimit),
+        privileges=_privileges(args),
         hostname=build_args.get("BUILDKIT_SANDBOX_HOSTNAME", ""),
         insecure="security.insecure" in allowed,
         no_cache_stages=tuple(name for text in args.no_cache_filter for name in text.split(",")),
@@ -173,6 +177,35 @@ def _size(text: str, flag: str) -> int:
         return parse_size(text)
     except ValueError as error:
         raise UsageError(f"{flag}: {error}") from None
+
+
+def _ulimits(texts: list[str]) -> tuple[str, ...]:
+    if texts:
+        from layersmith.linux.sandbox import Rlimit
+
+        for text in texts:
+            Rlimit.parse(text)
+    return tuple(texts)
+
+
+def _privileges(args: argparse.Namespace) -> Privileges:
+    from layersmith.ops import Privileges
+
+    capabilities = None
+    if args.cap_add or args.cap_drop:
+        from layersmith.linux import caps
+
+        capabilities = tuple(sorted(caps.capabilities(args.cap_add, args.cap_drop)))
+    security = security_options(args.security_opt)
+    return Privileges(capabilities, security.seccomp, security.no_new_privileges)
+
+
+def _isolation(name: str) -> str:
+    """Refused at once if there is no such thing, though the cache may have all that is to be built."""
+    from layersmith.linux.runtime import find
+
+    find(name)
+    return name
 
 
 def _hosts(args: argparse.Namespace) -> tuple[tuple[str, str], ...]:
@@ -196,6 +229,8 @@ def _settings(args: argparse.Namespace) -> Settings:
             ssh=dict(_ssh(text) for text in args.ssh),
             hosts=_hosts(args),
             dns=tuple(args.dns),
+            limits=limits(args),
+            isolation=_isolation(args.isolation),
         ),
     )
 

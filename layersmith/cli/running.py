@@ -6,20 +6,19 @@ import argparse
 import contextlib
 import os
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
+from layersmith.cli.confine import limit_arguments, limits, security_arguments, security_options, size
+from layersmith.cli.registries import registry_arguments
 from layersmith.errors import LayersmithError, UsageError
 
 if TYPE_CHECKING:
     from layersmith.containers.config import ContainerConfig
     from layersmith.containers.configure import RunOptions
-    from layersmith.containers.runtime import Runtime
     from layersmith.image import Image
-    from layersmith.linux.cgroups import Limits
-    from layersmith.linux.spawner import Spawner
     from layersmith.oci.descriptor import Descriptor
     from layersmith.store import Store
 
@@ -66,18 +65,12 @@ def run_arguments(parser: argparse.ArgumentParser) -> None:
     flag("--init", help="run a small init as PID 1, which reaps and forwards signals")
     repeat("--ulimit", metavar="NAME=SOFT[:HARD]", help="a resource limit")
     add("--shm-size", default="64m", metavar="BYTES", help="size of /dev/shm (default: 64m)")
-    repeat("--cap-add", metavar="NAME", help="add a capability, or ALL")
-    repeat("--cap-drop", metavar="NAME", help="drop a capability, or ALL")
     flag(
         "--privileged", help="all capabilities, devices and system calls: no protection (--security=insecure)"
     )
     add("--security", default="sandbox", choices=("sandbox", "insecure"), help="insecure is --privileged")
-    repeat("--security-opt", metavar="OPTION", help="no-new-privileges, or seccomp=unconfined")
-    add("-m", "--memory", default="0", metavar="BYTES", help="limit of memory")
-    add("--memory-swap", default="0", metavar="BYTES", help="limit of memory and swap together; -1: none")
-    add("--cpus", default="0", metavar="NUMBER", help="limit of processor time: 1.5 is one and a half")
-    add("--cpuset-cpus", default="", metavar="LIST", help="processors to run on: 0-3,6")
-    add("--pids-limit", default="0", metavar="NUMBER", help="limit of processes")
+    security_arguments(parser)
+    limit_arguments(parser)
     add(
         "--stop-signal",
         default="",
@@ -86,15 +79,10 @@ def run_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add("--stop-timeout", type=int, default=10, metavar="SECONDS", help="how long `stop` waits (default: 10)")
     add("--pull", default="missing", choices=("missing", "always", "never"), help="when to ask the registry")
+    registry_arguments(parser)
     add("--platform", metavar="OS/ARCH", help="which image of several (default: this machine's)")
     add("--cidfile", metavar="FILE", help="write the container's id to FILE")
     add("--log-driver", default="cri", choices=("cri", "none"), help="none: keep no log")
-    add(
-        "--isolation",
-        default="builtin",
-        metavar="builtin|oci[:RUNTIME]",
-        help="what runs it: oci:crun, oci:runc",
-    )
     add("image", metavar="IMAGE")
     add("command", nargs=argparse.REMAINDER, metavar="COMMAND …", help="instead of the image's command")
 
@@ -160,6 +148,7 @@ def _run(args: argparse.Namespace, options: RunOptions, ready: Callable[[], None
         from layersmith.containers import lifecycle
         from layersmith.containers.configure import configure
         from layersmith.linux.network import DefaultNetwork
+        from layersmith.linux.runtime import runtime
         from layersmith.store import Store
 
         for warning in isolation.warnings:
@@ -167,8 +156,9 @@ def _run(args: argparse.Namespace, options: RunOptions, ready: Callable[[], None
         store = stack.enter_context(Store.open(None if args.root is None else Path(args.root)))
         manifest, image = _image(store, args)
         network = stack.enter_context(DefaultNetwork(spawner, store.temporary("network")))
-        runtime = runtime_for(args.isolation, spawner, store)
-        host = lifecycle.Host(store, runtime, isolation, network.connect, notify)
+        host = lifecycle.Host(
+            store, runtime(args.isolation, spawner, store.temporary), isolation, network.connect, notify
+        )
 
         def config(id: str, name: str) -> ContainerConfig:
             return configure(
@@ -188,15 +178,6 @@ def _run(args: argparse.Namespace, options: RunOptions, ready: Callable[[], None
     if status.error:
         print(f"layersmith: {status.error}", file=sys.stderr)
     return status.code
-
-
-def runtime_for(isolation: str, spawner: Spawner, store: Store) -> Runtime:
-    """What ``--isolation`` means. Raises UsageError."""
-    if isolation == "builtin":
-        return spawner
-    from layersmith.linux.runtime import OciRuntime, find
-
-    return OciRuntime(spawner, find(isolation), store.temporary)
 
 
 def notify(text: str) -> None:
@@ -235,10 +216,11 @@ def _image(store: Store, args: argparse.Namespace) -> tuple[Descriptor, Image]:
                 raise
     if args.pull == "never":
         raise NotFoundError(f"image {args.image} in the store is not for {platform}")
-    from layersmith.cli.progress import PlainProgress
+    from layersmith.cli.progress import display
     from layersmith.cli.sources import puller
 
-    descriptor = select(store, puller(store, PlainProgress())(args.image, platform), platform)
+    with display("auto", ticking=True) as progress:
+        descriptor = select(store, puller(args, store, progress)(args.image, platform), platform)
     return descriptor, Image.read(store, descriptor)
 
 
@@ -248,13 +230,14 @@ def _image(store: Store, args: argparse.Namespace) -> tuple[Descriptor, Image]:
 def _options(args: argparse.Namespace) -> RunOptions:
     from layersmith.containers import options
     from layersmith.containers.configure import RunOptions
+    from layersmith.linux.sandbox import Rlimit
 
     mounts = [
         *(options.volume(text) for text in args.volume),
         *(options.mount(text) for text in args.mount),
         *(options.tmpfs(text) for text in args.tmpfs),
     ]
-    no_new_privileges, seccomp = _security(args.security_opt)
+    security = security_options(args.security_opt)
     if args.init and args.isolation != "builtin":
         raise UsageError("--init is the built-in isolation's own", hint="leave out --isolation, or --init")
     return RunOptions(
@@ -272,49 +255,21 @@ def _options(args: argparse.Namespace) -> RunOptions:
         cap_add=tuple(args.cap_add),
         cap_drop=tuple(args.cap_drop),
         insecure=args.privileged or args.security == "insecure",
-        seccomp=seccomp,
-        no_new_privileges=no_new_privileges,
+        seccomp=security.seccomp,
+        no_new_privileges=security.no_new_privileges,
         readonly=args.read_only,
         init=args.init,
         tty=args.tty,
         open_stdin=args.interactive,
         auto_remove=args.rm,
-        rlimits=tuple(options.ulimit(text) for text in args.ulimit),
+        rlimits=tuple(Rlimit.parse(text) for text in args.ulimit),
         add_hosts=tuple(args.add_host),
         dns=tuple(args.dns),
-        shm_size=options.size(args.shm_size, "--shm-size"),
-        limits=_limits(args),
+        shm_size=size(args.shm_size, "--shm-size"),
+        limits=limits(args),
         stop_signal=args.stop_signal,
         stop_timeout=args.stop_timeout,
         isolation=args.isolation,
         # Nobody can read the log of a container that is gone when its command ends, and was seen all the time.
         log=args.log_driver != "none" and not (args.rm and not args.detach),
-    )
-
-
-def _security(texts: Sequence[str]) -> tuple[bool, bool]:
-    """(no_new_privileges, seccomp) of ``--security-opt``."""
-    no_new_privileges, seccomp = False, True
-    for text in texts:
-        if text in ("no-new-privileges", "no-new-privileges=true", "no-new-privileges:true"):
-            no_new_privileges = True
-        elif text in ("seccomp=unconfined", "seccomp:unconfined"):
-            seccomp = False
-        else:
-            raise UsageError(
-                f"unknown --security-opt {text!r}", hint="there are no-new-privileges and seccomp=unconfined"
-            )
-    return no_new_privileges, seccomp
-
-
-def _limits(args: argparse.Namespace) -> Limits:
-    from layersmith.containers.options import number, size
-    from layersmith.linux.cgroups import Limits
-
-    return Limits(
-        memory=size(args.memory, "--memory"),
-        memory_swap=size(args.memory_swap, "--memory-swap"),
-        cpus=number(args.cpus, "--cpus"),
-        cpuset=args.cpuset_cpus,
-        pids=int(number(args.pids_limit, "--pids-limit")),
     )

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from layersmith.errors import UsageError
 
 if TYPE_CHECKING:
+    from argparse import Namespace
     from contextlib import ExitStack
 
     from layersmith.bases import Pull
@@ -20,13 +21,13 @@ if TYPE_CHECKING:
     from layersmith.transport.fetch import Fetched
 
 
-def puller(store: Store, progress: Progress, *, lazy: bool = False) -> Pull:
+def puller(args: Namespace, store: Store, progress: Progress, *, lazy: bool = False) -> Pull:
     """Fetches images by name, but for their layers if ``lazy``; HTTP is loaded with the first one."""
 
     def pull(name: str, platform: Platform) -> Descriptor:
-        from layersmith.transport.registry import Registry
+        from layersmith.cli.registries import open_registry
 
-        with Registry(progress=progress) as registry:
+        with open_registry(args, progress) as registry:
             reference = registry.config.reference(name)
             descriptor = registry.pull(store, reference, platform=platform, lazy=lazy)
         if reference.tag is not None:
@@ -36,17 +37,17 @@ def puller(store: Store, progress: Progress, *, lazy: bool = False) -> Pull:
     return pull
 
 
-def promising_puller(store: Store, progress: Progress, lifetime: ExitStack) -> Pull:
+def promising_puller(args: Namespace, store: Store, progress: Progress, lifetime: ExitStack) -> Pull:
     """As `puller`, but layers are only promised: fetched one by one, until ``lifetime`` ends, when somebody opens them.
 
     An image gets its name in the store only if by then all of it has come.
     """
 
     def pull(name: str, platform: Platform) -> Descriptor:
+        from layersmith.cli.registries import open_registry
         from layersmith.image import read_manifest
-        from layersmith.transport.registry import Registry
 
-        registry = lifetime.enter_context(Registry(progress=progress))
+        registry = lifetime.enter_context(open_registry(args, progress))
         reference = registry.config.reference(name)
         descriptor = registry.pull(store, reference, platform=platform, lazy=True)
         digests = [layer.digest for layer in read_manifest(store, descriptor).layers]

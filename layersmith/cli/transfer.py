@@ -37,11 +37,14 @@ def export_arguments(parser: ArgumentParser) -> None:
         action="append",
         default=[],
         metavar="FILE|type=TYPE,dest=FILE",
-        help="where to, and how (repeatable): types oci, docker, tar, local, layers; a FILE alone is type=oci, "
-        "- is standard output (default: -)",
+        help="where to, and how (repeatable): types oci, docker, tar, local, layers, image; a FILE alone is "
+        "type=oci, - is standard output (default: -)",
     )
     parser.add_argument(
         "--name", action="append", default=[], metavar="NAME[:TAG]", help="what it is called there"
+    )
+    parser.add_argument(
+        "--source-date-epoch", metavar="SECONDS", help="what rewrite-timestamp=true lowers newer times to"
     )
     platform_argument(parser)
 
@@ -60,7 +63,7 @@ def export(args: Namespace) -> int:
         if platform is not None:
             descriptor = select(store, descriptor, platform)
         for output in outputs:
-            save(store, descriptor, output, names=names, platform=platform)
+            save(store, descriptor, output, names=names, platform=platform, epoch=_epoch(args))
     return 0
 
 
@@ -69,7 +72,10 @@ def _output(text: str) -> Output:
     from layersmith.transport import Output, parse_output
 
     if "=" in text:
-        return parse_output(text)
+        output = parse_output(text)
+        if output.push:
+            raise UsageError(f"-o {text!r}: export does not upload", hint="layersmith push does")
+        return output
     if text.endswith("/") or Path(text).is_dir():
         return Output("oci", text, tar=False)
     return Output("oci", text)
@@ -201,13 +207,17 @@ def _import_options(args: Namespace) -> ImportOptions:
     from layersmith.layer.compress import parse_compression
     from layersmith.transport import ImportOptions
 
-    epoch = args.source_date_epoch or os.environ.get("SOURCE_DATE_EPOCH", "")
-    if epoch and not epoch.isdecimal():
-        raise UsageError(f"invalid SOURCE_DATE_EPOCH {epoch!r}", hint="it is a number of seconds since 1970")
     return ImportOptions(
         changes=tuple(args.change),
         message=args.message,
         platform=platform_of(args),
-        epoch=int(epoch) if epoch else None,
+        epoch=_epoch(args),
         compression=parse_compression(args.compression),
     )
+
+
+def _epoch(args: Namespace) -> int | None:
+    text = args.source_date_epoch or os.environ.get("SOURCE_DATE_EPOCH", "")
+    if text and not text.isdecimal():
+        raise UsageError(f"invalid SOURCE_DATE_EPOCH {text!r}", hint="it is a number of seconds since 1970")
+    return int(text) if text else None

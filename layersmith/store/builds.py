@@ -3,6 +3,7 @@
     builds/<id>/build.json          the record
     builds/<id>/logs/<step>         all that a step wrote, in the CRI log format
     builds/<id>/failed/<step>/      what a failed RUN left: see `layersmith.solve.failed`
+    builds/listings/<digest>        what COPY or a bind mount found in its sources, by the digest that is in the key
 
 The directory is locked by its build for as long as that runs. An id is written in the letters k to z, so that it is
 never taken for the beginning of a digest or of a container's id.
@@ -12,12 +13,13 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+import re
+from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from layersmith.dataclass import dataclass, replace
 from layersmith.errors import NotFoundError, StoreError
 from layersmith.oci.document import canonical
 from layersmith.store.files import storing
@@ -32,7 +34,9 @@ KEEP_FAILED = 3
 """Of how many builds the files that a failed step left are kept."""
 
 RECORD = "build.json"
+LISTINGS = "listings"
 VERSION = 1
+_FINGERPRINT = re.compile(r"([0-9a-f]{12})[0-9a-f]{52}")
 _LETTERS = str.maketrans("0123456789abcdef", "zyxwvutsrqponmlk")
 
 
@@ -55,6 +59,12 @@ class Cause:
     def to_json(self) -> dict[str, Any]:
         fields = ((name, getattr(self, name)) for name in self.__slots__)
         return {name: value for name, value in fields if value not in ("", None)}
+
+    def text(self) -> str:
+        """In a line, for a person."""
+        from layersmith.store.causes import cause_text
+
+        return cause_text(self)
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +96,10 @@ class BuildStep:
     line: int = 0
     needs: tuple[int, ...] = ()
     """The numbers of the steps whose files it stands on (the first) or reads."""
+    below: str = ""
+    """The name of the step that it stands on."""
+    arguments: tuple[str, ...] = ()
+    """Which of its environment's variables are from ARG."""
     outcome: str = "waiting"
     key: str = ""
     parts: dict[str, Any] | None = None
@@ -126,6 +140,7 @@ class BuildStep:
         if "layer" in value:
             value["layer"] = _layer(value["layer"])
         value["needs"] = tuple(value.get("needs", ()))
+        value["arguments"] = tuple(value.get("arguments", ()))
         value["why"] = tuple(Cause(**cause) for cause in value.get("why", ()))
         return cls(**value)
 
@@ -269,14 +284,14 @@ class Builds:
         """All builds, the newest first."""
         try:
             with os.scandir(self.root) as entries:
-                found = [(_age(entry.path), entry.name) for entry in entries]
+                found = [(_age(entry.path), entry.name) for entry in entries if entry.name != LISTINGS]
         except FileNotFoundError:
             return []
         return [name for _, name in sorted(found, reverse=True)]
 
-    def recent(self) -> Iterator[Build]:
+    def recent(self, most: int | None = None) -> Iterator[Build]:
         """The builds, the newest first; without those whose record is damaged or not there yet."""
-        for name in self.ids():
+        for name in self.ids()[:most]:
             with contextlib.suppress(StoreError, NotFoundError):
                 yield self.read(name)
 
@@ -327,6 +342,49 @@ class Builds:
                 return
             for name in self.ids()[keep:]:
                 self.remove(name)
+            self._forget_listings()
+
+    def _forget_listings(self) -> None:
+        """Remove the listings that no record speaks of."""
+        spoken_of = {
+            digest.rpartition(":")[2]
+            for build in self.recent()
+            for step in build.steps
+            for digest in (step.parts or {}).get("inputs", {}).values()
+        }
+        for path in (self.root / LISTINGS).iterdir():
+            if path.name not in spoken_of:
+                path.unlink(missing_ok=True)
+
+    def put_listing(self, digest: str, paths: Iterable[tuple[str, str]]) -> None:
+        """Keep what has this digest: (path, fingerprint) pairs, as `layersmith.execute.digest.CopyInputs` has them."""
+        path = self._listing(digest)
+        if path.exists():
+            return
+        import zlib
+
+        # SHA-256 can't be compressed, and a few digits of it are enough to tell two contents of a path apart.
+        lines = (name + "\0" + _FINGERPRINT.sub(r"\1", fingerprint) for name, fingerprint in paths)
+        data = zlib.compress("\0".join(lines).encode("utf-8", "surrogateescape"), 1)
+        temporary = path.with_name(f"{path.name}.{os.urandom(4).hex()}")
+        with storing(path):
+            path.parent.mkdir(mode=0o700, exist_ok=True)
+            temporary.write_bytes(data)
+            temporary.rename(path)
+
+    def listing(self, digest: str) -> dict[str, str] | None:
+        """Fingerprints by path of what has this digest; None if they were not kept."""
+        import zlib
+
+        try:
+            words = zlib.decompress(self._listing(digest).read_bytes()).decode("utf-8", "surrogateescape")
+        except (FileNotFoundError, zlib.error):
+            return None
+        parts = words.split("\0") if words else []
+        return dict(zip(parts[::2], parts[1::2], strict=False))
+
+    def _listing(self, digest: str) -> Path:
+        return self.root / LISTINGS / digest.rpartition(":")[2]
 
     def forget_failed(self, keep: int = KEEP_FAILED) -> None:
         """Remove the files of failed steps, but those of the last ``keep`` builds that have any."""

@@ -12,10 +12,10 @@ import os
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from layersmith.dataclass import dataclass, field
 from layersmith.errors import TransportError, UsageError
 from layersmith.oci.reference import DEFAULT_DOMAIN
 from layersmith.transport.credential_helper import CredentialHelper

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import posixpath
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 
 from layersmith.buildfile.instructions import (
     Cmd,
@@ -24,6 +23,7 @@ from layersmith.buildfile.instructions import (
 )
 from layersmith.buildfile.parser import parse
 from layersmith.buildfile.words import expand, expand_words
+from layersmith.dataclass import replace
 from layersmith.errors import BuildfileError, UsageError
 from layersmith.oci import config as oci
 from layersmith.oci.config import ImageConfig

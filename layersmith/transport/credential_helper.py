@@ -8,8 +8,8 @@ from __future__ import annotations
 import json
 import re
 import subprocess
-from dataclasses import dataclass
 
+from layersmith.dataclass import dataclass
 from layersmith.errors import TransportError
 
 TIMEOUT = 60

@@ -63,12 +63,14 @@ def save(
     names = output.names or tuple(names)
     if output.type in ("layers", "docker"):
         descriptor = select(store, descriptor, platform)
-    if output.type in ("oci", "docker", "image", "registry"):
+    if output.holds_image:
         descriptor = Conversion(store, output, epoch)(descriptor)
     match output.type:
         case "image" | "registry":
             for name in names if output.store else ():
                 store.refs.set(name, descriptor)
+            if output.store and not names:
+                store.refs.keep(descriptor)
             if output.unpack:
                 _unpack(store, descriptor, platform)
         case "oci" if output.tar is False:

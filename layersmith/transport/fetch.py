@@ -12,11 +12,11 @@ import tempfile
 import threading
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 from pathlib import Path
 from urllib.parse import unquote
 
+from layersmith.dataclass import dataclass
 from layersmith.errors import NotFoundError, TransportError
 from layersmith.progress import NullProgress, Progress, Transfer
 from layersmith.transport.download import NotResumable, download

@@ -12,8 +12,8 @@ import posixpath
 import shutil
 import stat
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
 
+from layersmith.dataclass import dataclass, replace
 from layersmith.errors import NotFoundError, TransportError, UsageError
 from layersmith.layer.entry import DIR, LNK, REG, SYM, Entry, Item
 from layersmith.oci.descriptor import Descriptor

@@ -14,13 +14,13 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urljoin, urlsplit, urlunsplit
 
 from layersmith import __version__
+from layersmith.dataclass import dataclass, field
 from layersmith.errors import TransportError
 from layersmith.progress import Notice, NullProgress, Progress
 from layersmith.transport.patience import Patience, check, pause, retry_after

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from pathlib import Path, PurePath
 
+from layersmith.dataclass import dataclass
 from layersmith.errors import NotFoundError, TransportError, UsageError
 from layersmith.oci import mediatype
 from layersmith.oci.descriptor import REF_NAME, Descriptor

@@ -73,6 +73,11 @@ class Output:
     unpack: bool = False
 
     @property
+    def holds_image(self) -> bool:
+        """Whether what it makes is an image, with a manifest and a digest."""
+        return self.type in ("image", "registry", "oci", "docker")
+
+    @property
     def to_stdout(self) -> bool:
         """Whether it is written to standard output."""
         return self.type in ("oci", "docker", "tar", "layers") and self.dest in (None, "-")

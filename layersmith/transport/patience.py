@@ -5,9 +5,9 @@ from __future__ import annotations
 import random
 import threading
 import time
-from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 
+from layersmith.dataclass import dataclass
 from layersmith.errors import Cancelled
 
 

@@ -16,10 +16,10 @@ from __future__ import annotations
 
 import os
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from layersmith.dataclass import dataclass, field
 from layersmith.errors import TransportError, UsageError
 from layersmith.oci.reference import DEFAULT_DOMAIN, Reference, parse_reference
 from layersmith.transport.tls import Trust
@@ -57,6 +57,10 @@ class RegistryConfig:
     registries: Mapping[str, RegistryEntry] = field(default_factory=dict)
     aliases: Mapping[str, str] = field(default_factory=dict)
     certs_dirs: tuple[Path, ...] = ()
+    cert_dir: Path | None = None
+    """The certificates in it are for every registry (``--cert-dir``)."""
+    verify: bool = True
+    """Off: every registry is insecure (``--tls-verify=false``)."""
 
     @classmethod
     def load(
@@ -91,7 +95,9 @@ class RegistryConfig:
     def is_insecure(self, host: str) -> bool:
         """Whether ``host[:port]`` is marked so, with or without its port."""
         names = (host, _hostname(host), DEFAULT_DOMAIN if host == HUB else host)
-        return any(name in self.registries and self.registries[name].insecure for name in names)
+        return not self.verify or any(
+            name in self.registries and self.registries[name].insecure for name in names
+        )
 
     def trust(self, host: str) -> Trust:
         """How ``host[:port]`` is trusted. Raises TransportError for a client certificate without its key."""
@@ -129,7 +135,7 @@ class RegistryConfig:
         """``*.crt`` are authorities, ``NAME.cert`` with ``NAME.key`` is ours for that host (docker's certs.d)."""
         authorities: list[Path] = []
         client: tuple[Path, Path] | None = None
-        for directory in (certs / host for certs in self.certs_dirs):
+        for directory in (*filter(None, [self.cert_dir]), *(certs / host for certs in self.certs_dirs)):
             if not directory.is_dir():
                 continue
             authorities += sorted(directory.glob("*.crt"))

@@ -5,10 +5,10 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import BinaryIO
 
+from layersmith.dataclass import dataclass, replace
 from layersmith.errors import TransportError
 from layersmith.image import SCRATCH
 from layersmith.layer.compress import Compression, decompress

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import ssl
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
+from layersmith.dataclass import dataclass
 from layersmith.errors import TransportError
 
 

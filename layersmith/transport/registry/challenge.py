@@ -6,7 +6,8 @@ In: the header. Out: `Challenge` values.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+
+from layersmith.dataclass import dataclass
 
 _TOKEN = r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+"
 _SCHEME = re.compile(rf"\s*({_TOKEN})(?:\s+|$|(?=,))")

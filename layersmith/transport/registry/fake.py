@@ -17,11 +17,11 @@ import secrets
 import threading
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import TracebackType
 from urllib.parse import parse_qs, urlsplit
 
+from layersmith.dataclass import dataclass, field
 from layersmith.oci.digest import digest_of
 from layersmith.oci.mediatype import OCI_MANIFEST
 from layersmith.transport.registry.faults import Answer, Fault

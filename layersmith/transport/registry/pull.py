@@ -8,9 +8,9 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass, replace
 from typing import Protocol, TypeVar
 
+from layersmith.dataclass import dataclass, replace
 from layersmith.errors import NotFoundError, TransportError
 from layersmith.image import choose
 from layersmith.oci import mediatype

@@ -9,9 +9,9 @@ import json
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from urllib.parse import urlencode, urlsplit, urlunsplit
 
+from layersmith.dataclass import dataclass, field
 from layersmith.errors import TransportError
 from layersmith.transport.auth import Credentials
 from layersmith.transport.http import Client, Response
