@@ -5,7 +5,7 @@ Both are carried beside values and never take part in their equality or in a cac
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from layersmith.dataclass import dataclass
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,11 +1,11 @@
 """Image: config and layers that can't drift apart, and what is read is what was written."""
 
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from layersmith.dataclass import replace
 from layersmith.errors import DigestMismatchError, NotFoundError, TransportError
 from layersmith.image import SCRATCH, Image, choose
 from layersmith.oci import mediatype

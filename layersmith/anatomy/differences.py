@@ -8,9 +8,9 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from functools import partial
 
+from layersmith.dataclass import dataclass
 from layersmith.errors import LayersmithError
 from layersmith.image import Image
 from layersmith.layer.blob import layer_index, open_tar

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
 from types import MappingProxyType
 
+from layersmith.dataclass import dataclass
 from layersmith.errors import LayersmithError, NotFoundError, UsageError
 from layersmith.image import Image, choose
 from layersmith.oci import mediatype

@@ -6,8 +6,8 @@ Values: every change makes a new index, and an index that nothing names any more
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import replace
 
+from layersmith.dataclass import replace
 from layersmith.errors import NotFoundError, UsageError
 from layersmith.image import Image, choose
 from layersmith.oci.descriptor import ATTESTATION, Descriptor

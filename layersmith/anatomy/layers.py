@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
+from layersmith.dataclass import dataclass
 from layersmith.errors import NotFoundError
 from layersmith.image import Image
 from layersmith.layer.blob import layer_index

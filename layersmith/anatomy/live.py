@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 
+from layersmith.dataclass import dataclass
 from layersmith.image import Image
 from layersmith.layer.unpack import lowerdirs, prepare_upper
 from layersmith.layer.view import View

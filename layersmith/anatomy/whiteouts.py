@@ -10,9 +10,9 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
+from layersmith.dataclass import dataclass
 from layersmith.layer.blob import open_tar
 from layersmith.layer.entry import (
     BLK,

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 from layersmith.buildfile import instructions as ast
 from layersmith.buildfile.instructions import Arg, From, Instruction, Stage
 from layersmith.buildfile.lines import DIRECTIVE
 from layersmith.buildfile.parser import Item
+from layersmith.dataclass import dataclass
 from layersmith.errors import LayersmithError
 from layersmith.oci.platform import parse_platform
 from layersmith.oci.reference import parse_reference

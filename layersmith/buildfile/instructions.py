@@ -7,8 +7,7 @@ flags' booleans, durations, counts. Names are BuildKit's (frontend/dockerfile/in
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-
+from layersmith.dataclass import dataclass, field
 from layersmith.source import Source, Span
 
 

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
 
 from layersmith.buildfile import checks
 from layersmith.buildfile import instructions as ast
@@ -25,6 +24,7 @@ from layersmith.buildfile.scope import (
     undefined_variables,
 )
 from layersmith.buildfile.suggest import nearest
+from layersmith.dataclass import dataclass, field
 from layersmith.errors import BuildfileSyntaxError
 from layersmith.source import Span
 

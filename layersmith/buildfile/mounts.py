@@ -8,11 +8,11 @@ from __future__ import annotations
 import posixpath
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
 
 from layersmith.buildfile.instructions import MountFlag
 from layersmith.buildfile.suggest import did_you_mean, shown
 from layersmith.buildfile.values import parse_bool, parse_size
+from layersmith.dataclass import dataclass
 from layersmith.errors import PlanError
 
 SECRETS = "/run/secrets/"

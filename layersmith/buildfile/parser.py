@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 import marshal
 import zlib
-from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +16,7 @@ from layersmith.buildfile import builders
 from layersmith.buildfile.instructions import Arg, Buildfile, Directives, From, Include, Instruction, Stage
 from layersmith.buildfile.lines import Comment, Lines, LogicalLine, read_directives
 from layersmith.buildfile.syntax import Form, Syntax, Word
+from layersmith.dataclass import dataclass
 from layersmith.errors import BuildfileSyntaxError
 from layersmith.source import Source, Span
 

@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
 from enum import Enum
 
 from layersmith.buildfile.suggest import shown
+from layersmith.dataclass import dataclass
 from layersmith.errors import ExpansionError
 
 LONGEST_PATTERN = 4096

@@ -7,8 +7,8 @@ lists and dashboards keep working.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
 
+from layersmith.dataclass import dataclass, field
 from layersmith.source import Span
 
 DOCS = "https://docs.docker.com/go/dockerfile/rule/"

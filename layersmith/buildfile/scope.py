@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
 
 from layersmith.buildfile import instructions as ast
 from layersmith.buildfile.instructions import Instruction, Stage
 from layersmith.buildfile.suggest import is_slip, nearest
 from layersmith.buildfile.words import expand, expand_heredoc
+from layersmith.dataclass import dataclass, field
 from layersmith.errors import BuildfileError
 
 PLATFORM_ARGS = tuple(

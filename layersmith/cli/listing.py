@@ -10,11 +10,11 @@ import re
 import sys
 from argparse import ArgumentParser, Namespace
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from layersmith.cli.format import HELP, formatter
 from layersmith.cli.table import table, terminal_safe
+from layersmith.dataclass import dataclass
 
 Record = Mapping[str, Any]
 

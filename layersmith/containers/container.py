@@ -20,12 +20,12 @@ import os
 import re
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
 from pathlib import Path
 
 from layersmith.containers.config import ContainerConfig
 from layersmith.containers.names import random_name
 from layersmith.containers.status import CREATED, EXITED, KILLED, RUNNING, Status, append_status, read_status
+from layersmith.dataclass import dataclass, replace
 from layersmith.errors import NotFoundError, StoreError, UsageError
 from layersmith.store.files import explained, storing
 from layersmith.store.locks import try_lock_directory

@@ -10,10 +10,10 @@ import os
 import posixpath
 import stat
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
 from typing import BinaryIO
 
 from layersmith.containers.receive import Manner, receive
+from layersmith.dataclass import dataclass, replace
 from layersmith.errors import NotFoundError, UsageError
 from layersmith.layer.entry import BLK, CHR, FIFO, REG, SYM, Entry, Item, kept_xattr
 from layersmith.layer.scan import scan

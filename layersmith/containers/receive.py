@@ -12,8 +12,8 @@ import os
 import posixpath
 import stat
 from collections.abc import Iterable
-from dataclasses import dataclass
 
+from layersmith.dataclass import dataclass
 from layersmith.errors import UsageError
 from layersmith.layer.entry import BLK, CHR, DIR, FIFO, LNK, REG, SYM, Content, Entry, Item
 from layersmith.linux.rooted import open_in_root, open_parent_in_root

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from layersmith.containers.config import ContainerConfig
 from layersmith.containers.container import Container
+from layersmith.dataclass import replace
 from layersmith.linux import hostfiles
 from layersmith.linux.network import Connection
 from layersmith.linux.overlay import Overlay

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import json
 import os
-from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from layersmith.dataclass import asdict, dataclass
 from layersmith.store.files import storing, write_all
 
 CREATED, RUNNING, EXITED = "created", "running", "exited"

@@ -5,10 +5,10 @@ Contexts that are not a local directory (stdin, git, a tarball) are unpacked int
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 
 from layersmith.context.ignore import Ignore, parse_ignore
+from layersmith.dataclass import dataclass
 from layersmith.errors import UsageError
 
 IGNORE_FILES = (".containerignore", ".dockerignore")

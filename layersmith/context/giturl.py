@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, replace
 from urllib.parse import parse_qsl, urlsplit, urlunsplit
 
 from layersmith.context.patterns import clean
+from layersmith.dataclass import dataclass, replace
 from layersmith.errors import CopyError
 
 _SCP = re.compile(r"(?:[\w.-]+@)[\w.-]+:(?!//)\S+")

@@ -7,9 +7,9 @@ hidden directories too), and a rule that matches a directory covers what is belo
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 
 from layersmith.context.patterns import PatternError, Patterns, clean
+from layersmith.dataclass import dataclass
 from layersmith.errors import BuildfileSyntaxError
 from layersmith.source import Source, Span
 

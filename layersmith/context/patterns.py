@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
+
+from layersmith.dataclass import dataclass
 
 WILDCARDS = frozenset("*?[")
 State = tuple[bool, ...]

@@ -5,9 +5,9 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import dataclass
 from typing import BinaryIO
 
+from layersmith.dataclass import dataclass
 from layersmith.errors import CopyError, TransportError
 from layersmith.execute.selection import Selected, is_regular
 from layersmith.execute.tree import FILE, open_beneath

@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import os
 import tempfile
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, cast
 
+from layersmith.dataclass import dataclass, field
 from layersmith.errors import CopyError, HostileInputError, TransportError
 from layersmith.execute.archive import BLOCK, Archive, Body
 from layersmith.execute.scope import Verdict

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
 
+from layersmith.dataclass import dataclass
 from layersmith.errors import CopyError, NotFoundError
 
 MAX_ID = 2**32 - 2

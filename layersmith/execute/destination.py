@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
+from layersmith.dataclass import dataclass
 from layersmith.errors import CopyError
 from layersmith.execute.tree import checked_name
 from layersmith.layer.entry import DIR, Entry

@@ -12,10 +12,10 @@ import os
 import stat
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
 
+from layersmith.dataclass import dataclass
 from layersmith.errors import CopyError
 from layersmith.execute.scope import Scope, Verdict
 from layersmith.execute.selection import Identified, Inline, Selected

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from typing import Any
 
+from layersmith.dataclass import dataclass
 from layersmith.errors import CopyError
 from layersmith.execute.destination import Below
 from layersmith.execute.scope import Verdict

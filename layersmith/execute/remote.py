@@ -11,12 +11,12 @@ import hashlib
 import json
 import os
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
 from layersmith.context.giturl import parse_git_url
+from layersmith.dataclass import dataclass
 from layersmith.errors import CopyError
 from layersmith.execute.git import PROTOCOLS, checkout, resolve
 from layersmith.execute.selection import Fetched, Place, Remote

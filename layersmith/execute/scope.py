@@ -6,9 +6,9 @@ A `Scope` belongs to one directory of a walk and carries what matched above it, 
 from __future__ import annotations
 
 import enum
-from dataclasses import dataclass
 
 from layersmith.context.patterns import Patterns, State
+from layersmith.dataclass import dataclass
 
 
 class Verdict(enum.Enum):

@@ -10,9 +10,9 @@ import re
 import stat
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
 
 from layersmith.context.patterns import PatternError, Patterns, clean, compile_glob, has_wildcard, unescape
+from layersmith.dataclass import dataclass
 from layersmith.errors import CopyError
 from layersmith.execute.scope import Scope, Verdict, scope_at
 from layersmith.execute.tree import Found, OpenTree, Tree, checked_name

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import os
 import stat
-from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
 
+from layersmith.dataclass import dataclass
 from layersmith.errors import CopyError
 from layersmith.execute.attributes import Chmod
 from layersmith.execute.scope import Scope, Verdict

@@ -12,11 +12,11 @@ import os
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 
 from layersmith.context import Context, Ignore
 from layersmith.context.patterns import clean
+from layersmith.dataclass import dataclass
 from layersmith.errors import CopyError
 
 DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC

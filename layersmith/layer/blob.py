@@ -5,10 +5,10 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
 
+from layersmith.dataclass import dataclass
 from layersmith.errors import DigestMismatchError, StoreError
 from layersmith.layer.compress import decompress
 from layersmith.layer.entry import DIR

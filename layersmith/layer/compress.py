@@ -8,9 +8,9 @@ from __future__ import annotations
 import os
 import zlib
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import IO, Any, Protocol, cast
 
+from layersmith.dataclass import dataclass
 from layersmith.errors import LayersmithError, TransportError, UsageError
 from layersmith.layer.entry import Readable
 from layersmith.layer.zstdframes import SKIPPABLE, Frames

@@ -10,9 +10,9 @@ import hashlib
 import os
 from collections.abc import Iterable
 from contextlib import ExitStack
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from layersmith.dataclass import dataclass
 from layersmith.layer.compress import Compression
 from layersmith.layer.entry import Item, kept_xattr
 from layersmith.layer.index import index_path

@@ -6,9 +6,9 @@ See runtime-spec's config.md and config-linux.md. Equal in effect to what `launc
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 from typing import Any, Final
 
+from layersmith.dataclass import dataclass
 from layersmith.linux import caps, seccomp, syscalls
 from layersmith.linux.execute import environment
 from layersmith.linux.sandbox import Sandbox

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 
+from layersmith.dataclass import dataclass
 from layersmith.linux import libc
 from layersmith.linux.cgroups import Hierarchy, hierarchies
 

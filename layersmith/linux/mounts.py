@@ -9,8 +9,8 @@ from __future__ import annotations
 import errno
 import os
 import stat
-from dataclasses import dataclass, field
 
+from layersmith.dataclass import dataclass, field
 from layersmith.linux import libc
 from layersmith.linux.overlay import Overlay, mount_overlay
 from layersmith.linux.rooted import open_in_root

@@ -10,9 +10,9 @@ import errno
 import os
 import pwd
 import shutil
-from dataclasses import dataclass, replace
 from pathlib import Path
 
+from layersmith.dataclass import dataclass, replace
 from layersmith.errors import SandboxError
 from layersmith.linux import libc
 

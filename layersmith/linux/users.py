@@ -6,8 +6,8 @@ As BuildKit and docker run do it (moby/sys user.GetExecUser): a lone number is l
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 
+from layersmith.dataclass import dataclass
 from layersmith.errors import StepError
 
 HIGHEST_ID = (1 << 31) - 1

@@ -6,9 +6,9 @@ Docker's Healthcheck, Shell and OnBuild are known as well; members that nobody h
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
 from typing import Any
 
+from layersmith.dataclass import dataclass
 from layersmith.errors import TransportError
 from layersmith.oci.digest import DiffID, parse_digest
 from layersmith.oci.document import Annotations, Fields, canonical, parse_object

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
 from typing import Any
 
+from layersmith.dataclass import dataclass, replace
 from layersmith.errors import TransportError
 from layersmith.oci.digest import DiffID, Digest, digest_of, parse_digest
 from layersmith.oci.document import Annotations, Fields

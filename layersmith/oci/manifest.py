@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
+from layersmith.dataclass import dataclass
 from layersmith.errors import TransportError
 from layersmith.oci import mediatype
 from layersmith.oci.descriptor import Descriptor

@@ -5,9 +5,9 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
+from layersmith.dataclass import dataclass
 from layersmith.errors import UsageError
 from layersmith.oci.document import Fields
 

@@ -7,8 +7,8 @@ person writes, which is also the name in the store.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, replace
 
+from layersmith.dataclass import dataclass, replace
 from layersmith.errors import TransportError, UsageError
 from layersmith.oci.digest import Digest, parse_digest
 

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Sequence
-from dataclasses import replace
 
 from layersmith import ops
 from layersmith.buildfile.instructions import Arg, Buildfile, Stage
 from layersmith.buildfile.parser import stages as split_stages
 from layersmith.buildfile.words import expand
+from layersmith.dataclass import replace
 from layersmith.errors import PlanError, located
 from layersmith.image import SCRATCH, Image
 from layersmith.oci.platform import Platform, parse_platform

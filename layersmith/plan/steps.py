@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import replace
 
+from layersmith.dataclass import replace
 from layersmith.image import Image
 from layersmith.plan.model import Step
 

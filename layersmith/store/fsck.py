@@ -11,9 +11,9 @@ import os
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from layersmith.dataclass import dataclass
 from layersmith.errors import LayersmithError, StoreError
 from layersmith.oci import mediatype
 from layersmith.oci.descriptor import ATTESTATION, Descriptor

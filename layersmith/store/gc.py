@@ -9,10 +9,10 @@ import contextlib
 import os
 from collections import Counter
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from layersmith.dataclass import dataclass
 from layersmith.errors import StoreError
 from layersmith.oci.descriptor import Layer
 from layersmith.store.cache import Record

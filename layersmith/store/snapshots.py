@@ -14,9 +14,9 @@ import contextlib
 import os
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 
+from layersmith.dataclass import dataclass
 from layersmith.store.cache import TOUCH_SECONDS
 from layersmith.store.database import Database
 from layersmith.store.files import DiskFullError, storing

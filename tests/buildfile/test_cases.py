@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import os
-from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +14,7 @@ import pytest
 from layersmith.buildfile.format import fmt
 from layersmith.buildfile.lint import LintOptions, lint
 from layersmith.buildfile.parser import parse, stages
+from layersmith.dataclass import fields, is_dataclass
 from layersmith.errors import BuildfileSyntaxError
 
 CASES = Path(__file__).parent.parent / "cases"

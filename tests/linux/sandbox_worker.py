@@ -17,10 +17,10 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from layersmith.dataclass import asdict
 from layersmith.errors import LayersmithError
 from layersmith.linux import libc, terminal, userns
 from layersmith.linux.overlay import Overlay

@@ -1,9 +1,8 @@
 """validate_image finds what is wrong, and nothing wrong with what is right."""
 
-from dataclasses import replace
-
 import pytest
 
+from layersmith.dataclass import replace
 from layersmith.oci import mediatype
 from layersmith.oci.config import History, ImageConfig
 from layersmith.oci.descriptor import Descriptor

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
 
 from layersmith import ops
 from layersmith.buildfile.parser import parse
+from layersmith.dataclass import replace
 from layersmith.errors import BuildfileError, NotFoundError, PlanError
 from layersmith.image import SCRATCH, Image
 from layersmith.oci.platform import Platform

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from dataclasses import replace
+from layersmith.dataclass import replace
 
 import pytest
 

@@ -17,13 +17,13 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager, suppress
-from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
+from layersmith.dataclass import replace
 from layersmith.errors import TransportError
 from layersmith.oci import mediatype
 from layersmith.oci.config import ImageConfig
