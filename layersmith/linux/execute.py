@@ -7,9 +7,9 @@ import os
 import signal
 import stat
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Never
 
+from layersmith.dataclass import dataclass
 from layersmith.linux import caps, libc
 from layersmith.linux.users import Identity
 from layersmith.oci.process import DEFAULT_PATH, Process
@@ -108,7 +108,8 @@ def _why(path: str, error: OSError) -> tuple[int, str]:
         return NOT_EXECUTABLE, f"exec {path}: permission denied"
     if error.errno == errno.ENOEXEC:
         return NOT_EXECUTABLE, (
-            f"exec {path}: exec format error: is it for another architecture, or a script without a #! line?"
+            f"exec {path}: exec format error: is it a script without a #! line, or for another architecture? "
+            "(qemu-user-static runs those)"
         )
     return NOT_EXECUTABLE, f"exec {path}: {error.strerror}"
 
