@@ -21,6 +21,7 @@ from layersmith.execute.tree import Tree
 from layersmith.image import Image
 from layersmith.oci.config import History
 from layersmith.oci.descriptor import Descriptor
+from layersmith.oci.digest import digest_of
 from layersmith.oci.manifest import Index
 from layersmith.oci.platform import Platform
 from layersmith.oci.timestamp import rfc3339
@@ -28,8 +29,9 @@ from layersmith.ops import ContextInput
 from layersmith.plan import Plan, PlanOptions, plan_platforms
 from layersmith.progress import BuiltLayer, ImageBuilt, Notice, NullProgress, Planned, PlannedStep, Progress
 from layersmith.solve import Isolate, Settings, Solved, Solver
+from layersmith.solve.recorder import Recorder
 from layersmith.source import Source, Span
-from layersmith.store import Store
+from layersmith.store import Build, Store
 
 if TYPE_CHECKING:
     from layersmith.remotecache.borrow import Borrowed
@@ -101,13 +103,46 @@ def build(
     """Build ``request`` into ``store``. Raises LayersmithError; then there is no image, and no name is changed.
 
     ``borrowed`` are the caches of others: where one turns out to be damaged or gone, the build begins anew without.
-    ``inline_cache``: the image's config gets the cache records of its layers.
+    ``inline_cache``: the image's config gets the cache records of its layers. `Store.builds` has a record of it
+    afterwards, whatever came of it.
     """
-    progress = progress or NullProgress()
+    with Recorder(store, progress or NullProgress(), _asked(request)) as recorder:
+        return _build(store, request, bases, isolate, fetch, recorder, borrowed, inline_cache=inline_cache)
+
+
+def _asked(request: BuildRequest) -> Build:
+    """The record of a build that has done nothing yet."""
+    options = request.options
+    return Build(
+        "",
+        time.time(),
+        names=request.tags,
+        buildfile=request.name,
+        text_digest=digest_of(request.text),
+        context=str(request.contexts["main"].root) if "main" in request.contexts else "",
+        target=options.target or "",
+        platforms=tuple(str(platform) for platform in request.platforms or (options.platform,)),
+        jobs=request.settings.jobs,
+        epoch=request.settings.epoch,
+    )
+
+
+def _build(
+    store: Store,
+    request: BuildRequest,
+    bases: StoreBases,
+    isolate: Isolate,
+    fetch: Callable[..., object],
+    progress: Recorder,
+    borrowed: Borrowed | None,
+    *,
+    inline_cache: bool,
+) -> Built:
     started = time.monotonic()
     platforms, plans = planned_for(request, bases)
     for warning in dict.fromkeys(warning for planned in plans for warning in planned.warnings):
         progress.emit(Notice("warning", warning))
+    progress.planned(plans[0])
     progress.emit(_planned(plans[0]))
 
     def attempt() -> tuple[Solved, list[Image]]:
@@ -119,6 +154,7 @@ def build(
             settings=request.settings,
             progress=progress,
             fetch=fetch,
+            recorder=progress,
         ).solve()
         images = [assemble(planned, solved, request.settings.epoch) for planned in plans]
         if borrowed is not None:
@@ -150,6 +186,7 @@ def build(
         store.refs.set(tag, descriptor)
     if not request.tags:
         store.refs.keep(descriptor)
+    progress.built(descriptor.digest)
     layers = _built_layers(images, solved)
     progress.emit(ImageBuilt(descriptor.digest, request.tags, layers, time.monotonic() - started))
     return Built(descriptor, variants, solved)
@@ -284,7 +321,7 @@ def assemble(planned: Plan, solved: Solved, epoch: int | None) -> Image:
         layer = None if line.step is None else solved.layers[line.step]
         if line.step is not None and epoch is None:
             made = max(made, solved.created[line.step])
-        created = rfc3339(made or time.time())
+        created = rfc3339(made if made or epoch is not None else time.time())
         image = image.append(layer, History(created, line.created_by, comment=COMMENT))
     known = rfc3339(made) if made or epoch is not None else planned.base.config.created
     return image.configured(replace(planned.config, created=known or rfc3339(time.time())))
