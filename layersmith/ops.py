@@ -7,9 +7,9 @@ adds the content of what they name to the cache key (BuildKit calls the like a C
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass, field, fields, is_dataclass
 from typing import Any
 
+from layersmith.dataclass import dataclass, field, fields, is_dataclass
 from layersmith.oci.process import Process
 
 OP_VERSION = "layersmith.op.v1"
@@ -155,6 +155,18 @@ class ScriptFile:
 
 
 @dataclass(frozen=True, slots=True)
+class Privileges:
+    """What a process may do besides what a sandbox's own may. ``capabilities`` as in capabilities(7); None: the default."""
+
+    capabilities: tuple[str, ...] | None = None
+    seccomp: bool = True
+    no_new_privileges: bool = False
+
+
+DEFAULT_PRIVILEGES = Privileges()
+
+
+@dataclass(frozen=True, slots=True)
 class ExecOp:
     """RUN: a process on a writable overlay of the parent's files."""
 
@@ -168,11 +180,12 @@ class ExecOp:
     """Names of ``--add-host``; the addresses are not part of the identity."""
     shm_size: int = 0
     ulimits: tuple[str, ...] = ()
+    privileges: Privileges = DEFAULT_PRIVILEGES
     no_cache: bool = field(default=False, metadata={"identity": False})
     retry: int = field(default=0, metadata={"identity": False})
     timeout: float = field(default=0.0, metadata={"identity": False})
     """Seconds; 0 is none."""
-    passed_env: tuple[tuple[str, str], ...] = field(default=(), metadata={"identity": False})
+    passed_env: tuple[tuple[str, str], ...] = field(default=(), metadata={"identity": False, "secret": True})
     """Proxy variables: in the environment, but neither in the key nor in the image."""
 
 
@@ -236,3 +249,43 @@ def identity(value: Any) -> Any:
     if isinstance(value, tuple):
         return tuple(identity(v) for v in value)
     return value
+
+
+def to_json(value: Any, *, identity: bool = False) -> Any:
+    """``value`` (an op) as JSON, without what may be secret; with ``identity`` only what enters `digest`."""
+    if is_dataclass(value):
+        return {"type": type(value).__name__} | {
+            f.name: to_json(getattr(value, f.name), identity=identity)
+            for f in fields(value)
+            if not f.metadata.get("secret") and (not identity or f.metadata.get("identity", True))
+        }
+    if isinstance(value, tuple):
+        return [to_json(v, identity=identity) for v in value]
+    if isinstance(value, bytes):
+        if identity:
+            return {"sha256": hashlib.sha256(value).hexdigest()}
+        return {"bytes": value.decode("latin-1")}
+    return value
+
+
+def from_json(value: Any) -> Any:
+    """The inverse of `to_json` of a whole op. Raises KeyError, TypeError on what is none."""
+    if isinstance(value, list):
+        return tuple(from_json(v) for v in value)
+    if isinstance(value, dict):
+        if "bytes" in value:
+            return value["bytes"].encode("latin-1")
+        known = _CLASSES[value["type"]]
+        return known(**{name: from_json(v) for name, v in value.items() if name != "type"})
+    return value
+
+
+_CLASSES: dict[str, Any] = {
+    known.__name__: known
+    for known in (
+        *(ContextInput, StepInput, Process, ScriptFile, Privileges),
+        *(PathSource, InlineSource, HttpSource, GitSource),
+        *(BindMount, CacheMount, TmpfsMount, SecretMount, SshMount),
+        *(SourceOp, ExecOp, CopyOp, MkdirOp),
+    )
+}

@@ -116,9 +116,6 @@ class Notice:
     text: str
 
 
-
-
-
 Event = (
     Planned
     | StepStarted

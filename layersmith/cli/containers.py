@@ -180,7 +180,7 @@ def logs_arguments(parser: ArgumentParser) -> None:
 def logs(args: Namespace) -> int:
     """Print what a container wrote."""
     from layersmith.containers.container import is_locked
-    from layersmith.containers.log import STDOUT, read_log
+    from layersmith.store.log import STDOUT, read_log
 
     container = containers_of(args).find(args.container)
     if not container.config.log:
@@ -214,7 +214,7 @@ def _since(text: str) -> str:
         return ""
     from layersmith.buildfile.values import parse_duration
     from layersmith.cli.table import parse_time
-    from layersmith.containers.log import timestamp
+    from layersmith.store.log import timestamp
 
     moment = parse_time(text)
     if moment is not None:

@@ -12,7 +12,7 @@ from contextlib import ExitStack
 from types import FrameType
 from typing import Protocol, Self
 
-from layersmith.containers.log import LogWriter
+from layersmith.store.log import LogWriter
 from layersmith.containers.runtime import Started
 from layersmith.containers.streams import Caller, Streams
 

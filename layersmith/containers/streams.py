@@ -12,9 +12,9 @@ import fcntl
 import os
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass
 
-from layersmith.containers.log import STDERR, STDOUT, LogWriter
+from layersmith.store.log import STDERR, STDOUT, LogWriter
+from layersmith.dataclass import dataclass
 from layersmith.errors import StoreError
 from layersmith.store.files import write_all
 

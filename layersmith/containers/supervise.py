@@ -10,7 +10,7 @@ from contextlib import ExitStack
 
 from layersmith.containers.attach import Attachment, attach
 from layersmith.containers.container import Container
-from layersmith.containers.log import LogWriter
+from layersmith.store.log import LogWriter
 from layersmith.containers.runtime import Runtime, Started
 from layersmith.containers.status import EXITED, RUNNING, Status
 from layersmith.containers.streams import Streams

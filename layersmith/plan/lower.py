@@ -56,6 +56,7 @@ def exec_op(scope: Scope, instruction: Run) -> ops.ExecOp:
         hosts=tuple(name for name, _ in options.hosts),
         shm_size=options.shm_size,
         ulimits=options.ulimits,
+        privileges=options.privileges,
         no_cache=instruction.no_cache,
         retry=instruction.retry,
         timeout=instruction.timeout,

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import Protocol
 
 from layersmith import ops
+from layersmith.dataclass import dataclass, field
 from layersmith.image import Image
 from layersmith.oci.config import ImageConfig
 from layersmith.oci.platform import Platform, native
@@ -35,6 +35,7 @@ class PlanOptions:
     hosts: tuple[tuple[str, str], ...] = ()
     shm_size: int = 0
     ulimits: tuple[str, ...] = ()
+    privileges: ops.Privileges = ops.DEFAULT_PRIVILEGES
     hostname: str = ""
     insecure: bool = False
     """``--allow security.insecure`` was given."""
@@ -59,6 +60,8 @@ class Step:
     """Its stage's; which files a command finds is the parent's affair, so it is no part of the step's identity."""
     span: Span | None = field(default=None, compare=False)
     no_cache: bool = False
+    arguments: tuple[str, ...] = field(default=(), compare=False)
+    """Which variables of its environment are from ARG."""
 
     @property
     def inputs(self) -> tuple[int, ...]:

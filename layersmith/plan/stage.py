@@ -6,7 +6,6 @@ sees the environment as it was before it. Behaviour: BuildKit's frontend/dockerf
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from layersmith import ops
@@ -33,6 +32,7 @@ from layersmith.buildfile.instructions import (
     Volume,
     Workdir,
 )
+from layersmith.dataclass import dataclass, replace
 from layersmith.errors import BuildfileError, PlanError, located
 from layersmith.image import Image
 from layersmith.oci.config import Healthcheck as HealthcheckConfig
@@ -222,6 +222,7 @@ class _Fold:
             platform=self.start.platform,
             span=instruction.span,
             no_cache=no_cache or self.no_cache,
+            arguments=tuple(dict.fromkeys(name for name, _ in self.arguments)),
         )
         self.step = self.planner.steps.add(step)
         self.note(created_by, self.step)

@@ -15,9 +15,9 @@ from layersmith.execute.run import Runner
 from layersmith.execute.settings import RunSettings
 from layersmith.linux.spawner import Spawner
 from layersmith.linux.userns import Isolation
-from layersmith.oci.descriptor import Layer
 from layersmith.progress import Progress
 from layersmith.solve.merged import Merged
+from layersmith.solve.results import Made
 from layersmith.solve.scheduler import Stop
 from layersmith.store import Pending, Store
 
@@ -43,9 +43,9 @@ class Executor:
         # Packs are queued in the order of the steps, and each waits only for those before it: two workers suffice
         # to keep both reading and compressing busy, and they can't wait for each other.
         self._packer = ThreadPoolExecutor(2, thread_name_prefix="pack")
-        self._packs: list[Future[Layer]] = []
+        self._packs: list[Future[Made]] = []
 
-    def pack(self, work: Callable[[], Layer]) -> Future[Layer]:
+    def pack(self, work: Callable[[], Made]) -> Future[Made]:
         """Have a layer packed while the next steps run."""
         self._packs.append(self._packer.submit(work))
         return self._packs[-1]

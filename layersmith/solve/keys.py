@@ -9,9 +9,9 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable
-from dataclasses import dataclass
 
 from layersmith import ops
+from layersmith.dataclass import dataclass
 
 FORMAT = "layersmith.key.v2"
 
@@ -37,7 +37,7 @@ class KeyParts:
         """The parts as JSON: what a record keeps."""
         return {
             "op": ops.digest(self.op),
-            "identity": repr(ops.identity(self.op)),
+            "identity": ops.to_json(self.op, identity=True),
             "parent": self.parent,
             "inputs": dict(self.inputs),
             "epoch": self.epoch,

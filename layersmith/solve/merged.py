@@ -43,11 +43,12 @@ class Merged:
         """The directories of ``stack``, topmost first, as `layer.unpack.lowerdirs` has them; unpacks what has none yet."""
         paths: list[Path] = []
         for position, stacked in enumerate(stack):
-            if stacked.directory is not None:
-                paths.append(stacked.directory)
+            own = stacked.upper.use() if stacked.upper else None
+            if own is not None:
+                paths.append(own)
                 continue
-            layer = stacked.packed.result()
-            below = [s.packed.result() for s in stack[:position]]
+            layer = stacked.layer()
+            below = [s.layer() for s in stack[:position]]
             path = unpack(self.store, layer, below, xattr_namespace=self.xattr_namespace)
             if hides_all_below(self.store, layer):
                 paths.clear()

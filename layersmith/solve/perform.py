@@ -10,30 +10,47 @@ from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
 
 from layersmith import ops
-from layersmith.errors import Cancelled, CommandError, located
+from layersmith.dataclass import dataclass
+from layersmith.errors import Cancelled, CommandError, SandboxError, located
 from layersmith.execute.copy import copy_items
 from layersmith.execute.mkdir import mkdir_items
 from layersmith.layer.changes import changes
+from layersmith.layer.compare import same_content
 from layersmith.layer.entry import Item
 from layersmith.layer.pack import pack
 from layersmith.layer.unpack import merged_root, prepare_upper
 from layersmith.layer.view import View
+from layersmith.linux.binfmt import require
 from layersmith.oci.descriptor import Layer
 from layersmith.progress import LayerPacked, StepStarted
 from layersmith.solve.executor import Executor
-from layersmith.solve.results import StackedLayer, StepResult
+from layersmith.solve.failed import keep_failed
+from layersmith.solve.results import Made, StackedLayer, StepResult, Upper
 from layersmith.solve.step import StepState
 from layersmith.store import Pending, Record
+
+EARLIER = 3
+"""With how many earlier runs of an operation a layer is compared."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Packing:
+    """A layer just packed: its tar's length in bytes, and when (seconds since the epoch)."""
+
+    layer: Layer
+    size: int
+    started: float
+    finished: float
 
 
 def perform(state: StepState, executor: Executor) -> StepResult:
     """The step's files, by doing its work, or from another build that was doing it. Errors get no place here."""
     try:
         return _Performance(state, executor).result()
-    except Cancelled:
-        raise
-    except BaseException:
-        state.finished("failed")
+    except BaseException as error:
+        state.solver.recorder.failed(state, error)
+        if not isinstance(error, Cancelled):
+            state.finished("failed")
         raise
 
 
@@ -59,6 +76,7 @@ class _Performance:
                     self.claim.close()
                     return found
             self.progress.emit(StepStarted(state.index, state.step.name))
+            state.solver.recorder.missed(state)
             return self.execute()
         except BaseException:
             self.claim.close()
@@ -69,13 +87,14 @@ class _Performance:
         if isinstance(self.op, ops.ExecOp):
             pending = self.command(self.op)
             self.state.finished("ran")
-            packed = self.executor.pack(lambda: self.pack_upper(pending, now))
-            return self.state.on_top(StackedLayer(packed, pending.path), now)
+            upper = Upper(pending.path)
+            packed = self.executor.pack(lambda: self.pack_upper(pending, upper, now))
+            return self.state.on_top(StackedLayer(packed, upper))
         with self.state.view() as view:
-            layer = self.pack(self.items(view, int(now)))
-        self.record(layer, now)
+            packing = self.pack(self.items(view, int(now)))
+        made = self.record(packing, now, self.earlier(packing.layer))
         self.state.finished("ran")
-        return self.state.on_top(StackedLayer.of(layer), now)
+        return self.state.on_top(StackedLayer.of(made.layer, made.created))
 
     def items(self, view: View, now: int) -> Iterator[Item]:
         match self.op:
@@ -98,15 +117,21 @@ class _Performance:
         """Run the step's command, again where ``--retry`` allows; the upper directory that it left."""
         stack = self.state.parent.stack
         lowers = self.executor.merged.lowerdirs(stack)
-        root = merged_root(self.store, [stacked.directory or stacked.packed.result() for stacked in stack])
+        uppers = (stacked.upper.use() if stacked.upper else None for stacked in stack)
+        root = merged_root(self.store, [up or one.layer() for up, one in zip(uppers, stack, strict=True)])
         for attempt in range(op.retry + 1):
             pending = self.store.snapshots.create()
             try:
                 prepare_upper(pending.path, root)
                 self.executor.runner.run(self.state.index, op, lowers, pending, self.state.trees)
             except CommandError as error:
+                last = attempt == op.retry or bool(self.executor.stop)
+                if last and not self.executor.stop.urgent:
+                    keep_failed(self.state, pending)
                 self.store.snapshots.discard(pending)
-                if attempt == op.retry or self.executor.stop:
+                if error.status in (126, 127):
+                    self.require_emulators()
+                if last:
                     raise
                 self.state.warn(f"{error.message}; trying again ({attempt + 1} of {op.retry})")
             except BaseException:
@@ -116,35 +141,75 @@ class _Performance:
                 return pending
         raise AssertionError("a loop over at least one attempt returns or raises")
 
+    def require_emulators(self) -> None:
+        """Where a program could not be executed: say so, if it is for a machine that this one can't be.
+
+        Asked afterwards, for what an image says of its architecture need not be true of its programs.
+        """
+        plan = self.state.solver.plan
+        step = self.state.step
+        platforms = {step.platform}
+        while step.parent is not None:
+            if step.parent in plan.images:
+                platforms.add(plan.images[step.parent].config.platform)
+            step = plan.steps[step.parent]
+        for platform in platforms - {None}:
+            assert platform is not None
+            try:
+                require(platform.architecture)
+            except SandboxError as error:
+                error.message = f"RUN for {platform} can't be done on this machine: {error.message}"
+                raise
+
     # Layer, commit, record
 
-    def pack_upper(self, pending: Pending, now: float) -> Layer:
+    def pack_upper(self, pending: Pending, upper: Upper, now: float) -> Made:
         """In a packer thread: diff -> layer -> commit -> record."""
         try:
             with located(self.state.step.span), self.state.view() as lower:
                 namespace = self.executor.merged.xattr_namespace
-                layer = self.pack(changes(pending.path, lower=lower, xattr_namespace=namespace))
-            if self.store.snapshots.commit(pending, layer.diff_id) != pending.path:
+                packing = self.pack(changes(pending.path, lower=lower, xattr_namespace=namespace))
+            earlier = self.earlier(packing.layer)
+            if earlier is not None and upper.give_way():
                 self.executor.discard_later(pending)
-            self.record(layer, now)
-            return layer
+                return self.record(packing, now, earlier)
+            if self.store.snapshots.commit(pending, packing.layer.diff_id) != pending.path:
+                self.executor.discard_later(pending)
+            return self.record(packing, now)
         except BaseException:
             self.executor.discard_later(pending)
             self.claim.close()
             raise
 
-    def pack(self, items: Iterable[Item]) -> Layer:
-        started = time.monotonic()
+    def pack(self, items: Iterable[Item]) -> _Packing:
+        started, clock = time.time(), time.monotonic()
         settings = self.state.solver.settings
         packed = pack(
             self.store, self.while_wanted(items), compression=settings.compression, epoch=self.state.epoch
         )
         layer = packed.layer
-        seconds = time.monotonic() - started
+        seconds = time.monotonic() - clock
         self.progress.emit(
             LayerPacked(self.state.index, layer.descriptor.digest, layer.descriptor.size, seconds)
         )
-        return layer
+        return _Packing(layer, packed.size, started, started + seconds)
+
+    def earlier(self, layer: Layer) -> Made | None:
+        """The layer of an earlier run of the same operation, if that made the same content, times aside.
+
+        Taking it keeps everything above it in the cache. Not with SOURCE_DATE_EPOCH: what that promises is that every
+        machine makes the same bytes, whatever its cache has.
+        """
+        if self.state.epoch is not None:
+            return None
+        for record in self.store.cache.latest(ops.digest(self.op), EARLIER):
+            if record.layer is None or record.inputs.get("epoch") is not None:
+                continue
+            if self.store.blobs.has(record.layer.descriptor.digest) and same_content(
+                self.store, record.layer, layer
+            ):
+                return Made(record.layer, record.created)
+        return None
 
     def while_wanted(self, items: Iterable[Item]) -> Iterator[Item]:
         for item in items:
@@ -152,8 +217,9 @@ class _Performance:
                 raise Cancelled("the build was stopped")
             yield item
 
-    def record(self, layer: Layer, now: float) -> None:
+    def record(self, packing: _Packing, now: float, earlier: Made | None = None) -> Made:
         """Note what the work came to, then let those who wait for the same work go on."""
+        made = earlier or Made(packing.layer, now)
         for parts in (
             {self.state.exact_key, self.state.content_key}
             if self.state.content_known
@@ -161,6 +227,10 @@ class _Performance:
         ):
             self.store.cache.put(
                 parts.key(),
-                Record(layer, parts.describe(), step=ops.digest(self.op), created=now),
+                Record(made.layer, parts.describe(), step=ops.digest(self.op), created=made.created),
             )
         self.claim.close()
+        reused = made.layer.diff_id != packing.layer.diff_id
+        times = packing.started, packing.finished
+        self.state.solver.recorder.made(self.state, made.layer, packing.size, times, reused=reused)
+        return made

@@ -8,16 +8,18 @@ makes its key.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
 
 from layersmith import ops
+from layersmith.dataclass import dataclass
 from layersmith.errors import Cancelled, located
 from layersmith.solve.keys import recipe
+from layersmith.solve.recorder import Recorder
 from layersmith.solve.results import StackedLayer, StepResult
 from layersmith.solve.scheduler import Stop, run_dag
 from layersmith.solve.step import StepState
+from layersmith.store.builds import Build
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -71,12 +73,14 @@ class Solver:
         settings: Settings,
         progress: Progress,
         fetch: Callable[..., object],
+        recorder: Recorder | None = None,
     ) -> None:
         self.store = store
         self.plan = plan
         self.contexts = contexts
         self.isolate = isolate
         self.settings = settings
+        self.recorder = recorder or Recorder(store, progress, Build("", 0.0))
         self.progress = progress
         self.fetch = fetch
         self.stop = Stop()
@@ -119,7 +123,7 @@ class Solver:
         for index, step in enumerate(self.plan.steps):
             if isinstance(step.op, ops.SourceOp):
                 stack = tuple(StackedLayer.of(layer) for layer in self.plan.images[index].layers)
-                results[index] = StepResult(stack, recipe(step.op, "", (), None), (0.0,) * len(stack))
+                results[index] = StepResult(stack, recipe(step.op, "", (), None))
             elif all(need in results for need in step.needs) and ask(index):
                 with located(step.span):
                     found = StepState(self, index, results).cached()
@@ -146,11 +150,20 @@ class Solver:
     def _solved(self, results: Mapping[int, StepResult]) -> Solved:
         """Waits until every layer is packed."""
         made = [index for index, step in enumerate(self.plan.steps) if step.parent is not None]
+        found = {index: results[index].stack[-1].packed.result() for index in made}
         return Solved(
-            {index: results[index].stack[-1].packed.result() for index in made},
-            {index: results[index].created[-1] for index in made},
+            {index: one.layer for index, one in found.items()},
+            {index: one.created for index, one in found.items()},
         )
 
     def no_cache(self, step: Step) -> bool:
         """Whether ``step`` is to run whatever the cache has."""
         return self.settings.no_cache or step.no_cache
+
+    def flag(self, step: Step) -> str:
+        """What says so, as a person writes it; empty if nothing does."""
+        if self.settings.no_cache:
+            return "--no-cache"
+        if isinstance(step.op, ops.ExecOp) and step.op.no_cache:
+            return "RUN --no-cache"
+        return "--no-cache-filter" if step.no_cache else ""

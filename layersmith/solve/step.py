@@ -70,6 +70,8 @@ class StepState:
         self.inputs = {ops.StepInput(n): results[n] for n in step.inputs}
         self.epoch = solver.settings.epoch
         self.started = time.monotonic()
+        self.listings: dict[str, tuple[tuple[str, str], ...]] = {}
+        """What was digested, by its digest."""
 
     def finished(self, how: str) -> None:
         seconds = time.monotonic() - self.started
@@ -86,8 +88,9 @@ class StepState:
         record = self._lookup()
         if record is None or record.layer is None:
             return None
+        self.solver.recorder.hit(self.index, record)
         self.finished("cached")
-        return self.on_top(StackedLayer.of(record.layer), record.created)
+        return self.on_top(StackedLayer.of(record.layer, record.created))
 
     def _lookup(self) -> Record | None:
         record = self.store.cache.get(self.exact_key.key())
@@ -98,9 +101,9 @@ class StepState:
                 self.store.cache.put(self.exact_key.key(), record)
         return record
 
-    def on_top(self, stacked: StackedLayer, created: float) -> StepResult:
+    def on_top(self, stacked: StackedLayer) -> StepResult:
         """The parent's files with one more layer."""
-        return StepResult((*self.parent.stack, stacked), self.recipe, (*self.parent.created, created))
+        return StepResult((*self.parent.stack, stacked), self.recipe)
 
     # Keys
 
@@ -159,7 +162,9 @@ class StepState:
     def digested(self, op: ops.CopyOp, trees: Mapping[Any, Tree], remote: Remote | None = None) -> str:
         from layersmith.execute.copy import copy_inputs
 
-        return copy_inputs(op, trees, remote or {}, stats=self.store.statcache).digest
+        inputs = copy_inputs(op, trees, remote or {}, listed=True, stats=self.store.statcache)
+        self.listings[inputs.digest] = inputs.paths
+        return inputs.digest
 
     @property
     def content_known(self) -> bool:

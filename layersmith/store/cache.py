@@ -8,9 +8,9 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
+from layersmith.dataclass import dataclass, field, replace
 from layersmith.oci.descriptor import Descriptor, Layer
 from layersmith.oci.digest import DiffID
 from layersmith.oci.document import canonical
@@ -121,10 +121,15 @@ class Cache:
 
     def nearest(self, step: str) -> Record | None:
         """The latest record of the step called ``step``, whatever its key: what ``explain`` compares with."""
+        found = self.latest(step, 1)
+        return found[0] if found else self._lent_steps.get(step)
+
+    def latest(self, step: str, most: int) -> tuple[Record, ...]:
+        """The store's own records of the step called ``step``, at most so many, the latest first."""
         rows = self._database.execute(
-            f"SELECT {_COLUMNS} FROM cache WHERE step = ? ORDER BY created DESC LIMIT 1", (step,)
+            f"SELECT {_COLUMNS} FROM cache WHERE step = ? ORDER BY created DESC LIMIT ?", (step, most)
         )
-        return _record(rows[0]) if rows else self._lent_steps.get(step)
+        return tuple(map(_record, rows))
 
     def list(self) -> tuple[tuple[Record, float], ...]:
         """All records with the time of their last use, the longest unused first."""

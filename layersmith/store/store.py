@@ -48,8 +48,10 @@ def default_root() -> Path:
     """``$LAYERSMITH_ROOT``, else ``/var/lib/layersmith`` for root and ``$XDG_DATA_HOME/layersmith`` for others."""
     if root := os.environ.get("LAYERSMITH_ROOT"):
         return Path(root)
-    if os.geteuid() == 0:
-        return Path("/var/lib/layersmith")
+    system = Path("/var/lib/layersmith")
+    # Whoever is root only in a namespace that layersmith made for them is not the one who owns this.
+    if os.geteuid() == 0 and os.access(system if system.exists() else system.parent, os.W_OK):
+        return system
     data = os.environ.get("XDG_DATA_HOME") or "~/.local/share"
     return Path(data).expanduser() / "layersmith"
 

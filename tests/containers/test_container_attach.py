@@ -15,7 +15,7 @@ import pytest
 from layersmith.containers.attach import attach
 from layersmith.containers.config import ContainerConfig
 from layersmith.containers.container import Containers
-from layersmith.containers.log import read_log
+from layersmith.store.log import read_log
 from layersmith.containers.status import EXITED, RUNNING
 from layersmith.containers.streams import Caller, Streams
 from layersmith.containers.supervise import supervise

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from layersmith.containers.log import STDERR, STDOUT, LogWriter, read_log, timestamp
+from layersmith.store.log import STDERR, STDOUT, LogWriter, read_log, timestamp
 
 CHUNKS = st.lists(
     st.tuples(

@@ -1,4 +1,4 @@
-"""A container's output on disk, in the CRI log format. In: bytes of a stream. Out: the same bytes, with time and stream.
+"""Output on disk, of containers and of steps, in the CRI log format. In: bytes of a stream. Out: the same, with time and stream.
 
     2016-10-06T00:17:09.669794202Z stdout F a whole line
     2016-10-06T00:17:10.113242941Z stderr P a part of one
@@ -12,10 +12,10 @@ import os
 import threading
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
+from layersmith.dataclass import dataclass
 from layersmith.store.files import storing, write_all
 
 STDOUT, STDERR = 1, 2
@@ -40,7 +40,7 @@ class LogWriter:
         parts = [prefix + b" F " + line + b"\n" for line in lines]
         if rest:
             parts.append(prefix + b" P " + rest + b"\n")
-        with self._mutex, storing("the container's log"):
+        with self._mutex, storing("the log"):
             write_all(self._fd, b"".join(parts))
 
     def close(self) -> None:
