@@ -12,7 +12,7 @@ from layersmith.containers.streams import Caller
 from layersmith.linux import terminal
 
 if TYPE_CHECKING:
-    from layersmith.containers.runtime import Started
+    from layersmith.linux.runtime import Started
 
 
 @contextlib.contextmanager

@@ -6,7 +6,6 @@ import argparse
 import os
 from collections.abc import Callable
 from contextlib import ExitStack
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from layersmith.cli.containers import containers_of, each
@@ -15,9 +14,9 @@ from layersmith.cli.running import (
     need_terminal,
     notify,
     own_failure,
-    runtime_for,
     wrong_usage_is_ours,
 )
+from layersmith.dataclass import replace
 from layersmith.errors import LayersmithError
 
 if TYPE_CHECKING:
@@ -77,8 +76,8 @@ def _exec(args: argparse.Namespace, container: Container, ready: Callable[[], No
         from layersmith.cli.attached import attachment
         from layersmith.containers import sandboxes
         from layersmith.containers.attach import attach
-        from layersmith.containers.runtime import Started
         from layersmith.containers.streams import Streams
+        from layersmith.linux.runtime import Started
 
         process = sandboxes.process(container.config, tty=args.tty)
         process = replace(
@@ -164,11 +163,12 @@ def _start(args: argparse.Namespace, container: Container, ready: Callable[[], N
         from layersmith.cli.stores import open_store
         from layersmith.containers import lifecycle
         from layersmith.linux.network import DefaultNetwork
+        from layersmith.linux.runtime import runtime
 
         store = stack.enter_context(open_store(args))
         network = stack.enter_context(DefaultNetwork(spawner, store.temporary("network")))
-        runtime = runtime_for(container.config.isolation, spawner, store)
-        host = lifecycle.Host(store, runtime, isolation, network.connect, notify)
+        runs = runtime(container.config.isolation, spawner, store.temporary)
+        host = lifecycle.Host(store, runs, isolation, network.connect, notify)
         with host.containers.supervise(container):
             with attachment(args, container.name, ready) as attached:
                 status = lifecycle.run(host, container, attached)

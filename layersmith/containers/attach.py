@@ -13,8 +13,8 @@ from types import FrameType
 from typing import Protocol, Self
 
 from layersmith.store.log import LogWriter
-from layersmith.containers.runtime import Started
 from layersmith.containers.streams import Caller, Streams
+from layersmith.linux.runtime import Started
 
 FORWARDED = (
     signal.SIGHUP,

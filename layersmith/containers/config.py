@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass, replace
 from typing import Any
 
+from layersmith.dataclass import asdict, dataclass, replace
 from layersmith.errors import TransportError
-from layersmith.linux.cgroups import Limits
+from layersmith.linux.limits import NO_LIMITS, Limits
 from layersmith.linux.mounts import Bind, Tmpfs
 from layersmith.linux.sandbox import DEFAULT_CAPABILITIES, DEFAULT_SHM_SIZE, Rlimit
 from layersmith.oci.descriptor import Descriptor
@@ -55,7 +55,7 @@ class ContainerConfig:
     add_hosts: tuple[str, ...] = ()
     dns: tuple[str, ...] = ()
     shm_size: int = DEFAULT_SHM_SIZE
-    limits: Limits = Limits()  # noqa: RUF009  (frozen)
+    limits: Limits = NO_LIMITS
     stop_signal: str = DEFAULT_STOP_SIGNAL
     stop_timeout: int = DEFAULT_STOP_TIMEOUT
     isolation: str = "builtin"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 from layersmith.containers.config import (
     DEFAULT_STOP_SIGNAL,
@@ -13,9 +12,10 @@ from layersmith.containers.config import (
     Mount,
 )
 from layersmith.containers.options import environment, signal_number
+from layersmith.dataclass import dataclass
 from layersmith.errors import UsageError
 from layersmith.linux import caps
-from layersmith.linux.cgroups import Limits
+from layersmith.linux.limits import NO_LIMITS, Limits
 from layersmith.linux.sandbox import DEFAULT_SHM_SIZE, Rlimit
 from layersmith.oci.config import ImageConfig
 from layersmith.oci.descriptor import Descriptor
@@ -54,7 +54,7 @@ class RunOptions:
     add_hosts: tuple[str, ...] = ()
     dns: tuple[str, ...] = ()
     shm_size: int = 0
-    limits: Limits = Limits()  # noqa: RUF009  (frozen)
+    limits: Limits = NO_LIMITS
     stop_signal: str = ""
     stop_timeout: int = DEFAULT_STOP_TIMEOUT
     isolation: str = "builtin"

@@ -4,20 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import ExitStack
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from layersmith.containers.attach import Attachment
 from layersmith.containers.container import Container, Containers
-from layersmith.containers.runtime import Runtime
 from layersmith.containers.sandboxes import sandbox
 from layersmith.containers.status import Status
 from layersmith.containers.supervise import supervise
+from layersmith.dataclass import dataclass
 from layersmith.image import Image
 from layersmith.layer.unpack import lowerdirs, merged_root, prepare_upper
 from layersmith.linux import cgroups
 from layersmith.linux.network import Connection
+from layersmith.linux.runtime import Runtime
 from layersmith.store.files import remove_tree, storing
 
 if TYPE_CHECKING:
@@ -60,9 +60,7 @@ def run(host: Host, container: Container, attachment: Attachment) -> Status:
         described = sandbox(
             container, directories, host.isolation, connection=connection, cgroups=cgroup.directories
         )
-        return supervise(
-            container, host.runtime, described, attachment, diagnose=lambda: _out_of_memory(cgroup)
-        )
+        return supervise(container, host.runtime, described, attachment, diagnose=cgroup.out_of_memory)
 
 
 def _connection(host: Host, network: str) -> Connection:
@@ -72,14 +70,6 @@ def _connection(host: Host, network: str) -> Connection:
     if connection.notice:
         host.notify(connection.notice)
     return connection
-
-
-def _out_of_memory(cgroup: cgroups.Cgroup) -> str:
-    killed = cgroup.oom_kills()
-    if not killed:
-        return ""
-    what = "a process" if killed == 1 else f"{killed} processes"
-    return f"memory ran out: the kernel killed {what} at the limit of {cgroup.limits.memory} bytes (--memory)"
 
 
 def lowers(store: Store, image: Image, isolation: Isolation) -> tuple[Path, ...]:

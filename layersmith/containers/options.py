@@ -12,13 +12,10 @@ from layersmith.buildfile.values import parse_bool, parse_size
 from layersmith.containers.config import Mount
 from layersmith.errors import UsageError
 from layersmith.linux.mounts import Bind, Tmpfs
-from layersmith.linux.sandbox import Rlimit
 
 _NO_VOLUMES = "there are no named volumes; give a directory of this machine: -v /srv/data:/data"
 _IGNORED = frozenset(("z", "Z", "cached", "delegated", "consistent", "rprivate", "private", "nocopy"))
 """Accepted without effect: nothing here labels for SELinux, caches, or shares mount events."""
-
-_UNLIMITED = ("-1", "unlimited")
 
 
 def volume(text: str) -> Bind:
@@ -158,47 +155,6 @@ def _env_file(name: str) -> list[str]:
                 hint="each line is NAME=VALUE, taken as it stands: no quotes, no export",
             )
     return found
-
-
-def ulimit(text: str) -> Rlimit:
-    """``--ulimit NAME=SOFT[:HARD]``."""
-    name, _, values = text.partition("=")
-    soft, separator, hard = values.partition(":")
-    try:
-        limit = Rlimit(name, _limit(soft), _limit(hard if separator else soft))
-    except ValueError:
-        raise UsageError(
-            f"invalid ulimit {text!r}", hint="write NAME=SOFT[:HARD], such as nofile=1024:2048"
-        ) from None
-    limit.number()
-    return limit
-
-
-def _limit(text: str) -> int:
-    return -1 if text in _UNLIMITED else int(text)
-
-
-def size(text: str, flag: str) -> int:
-    """Bytes of ``64m``; -1 stays -1."""
-    if text == "-1":
-        return -1
-    try:
-        return parse_size(text)
-    except ValueError as error:
-        raise UsageError(f"{flag}: {error}") from None
-
-
-def number(text: str, flag: str) -> float:
-    """A number that is not negative; -1 and ``unlimited`` are 0, no limit."""
-    if text in _UNLIMITED:
-        return 0.0
-    try:
-        value = float(text)
-    except ValueError:
-        value = -1.0
-    if not 0 <= value < float("inf"):
-        raise UsageError(f"{flag}: {text!r} is not a number such as 1.5")
-    return value
 
 
 def signal_number(text: str) -> int:

@@ -12,24 +12,25 @@ import shlex
 import time
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
-from dataclasses import replace
 from pathlib import Path
 from typing import Protocol
 
 from layersmith import ops
-from layersmith.errors import Cancelled, CommandError, StepError, UsageError
+from layersmith.dataclass import replace
+from layersmith.errors import Cancelled, CommandError, StepError
 from layersmith.execute.cachemounts import cache_directory
 from layersmith.execute.hidden import hiding_overlay
 from layersmith.execute.mask import Mask
 from layersmith.execute.settings import RunSettings
 from layersmith.execute.tree import Tree
-from layersmith.linux import hostfiles
+from layersmith.linux import caps, cgroups, hostfiles
 from layersmith.linux.mounts import Bind, File, Mount, OverlayAt, Tmpfs
+from layersmith.linux.network import Connection, DefaultNetwork
 from layersmith.linux.overlay import Overlay
+from layersmith.linux.runtime import Runtime, Started
 from layersmith.linux.sandbox import DEFAULT_SHM_SIZE, Rlimit, Sandbox
-from layersmith.linux.spawner import Running, Spawner
 from layersmith.linux.userns import Isolation
-from layersmith.progress import Progress, StepOutput
+from layersmith.progress import Notice, Progress, StepOutput
 from layersmith.store import Pending, Store
 
 HOSTNAME = "buildkitsandbox"
@@ -51,18 +52,25 @@ class Runner:
     def __init__(
         self,
         store: Store,
-        spawner: Spawner,
+        runtime: Runtime,
+        network: DefaultNetwork,
         isolation: Isolation,
         settings: RunSettings,
         progress: Progress,
         stop: StopFlag,
     ) -> None:
         self.store = store
-        self.spawner = spawner
+        self.runtime = runtime
+        self.network = network
         self.isolation = isolation
         self.settings = settings
         self.progress = progress
         self.stop = stop
+
+    def expect(self, op: ops.ExecOp) -> None:
+        """`run` is about to be called with ``op``: what it will need besides its files can be made meanwhile."""
+        if op.network == "default":
+            self.network.prepare()
 
     def run(
         self,
@@ -79,7 +87,8 @@ class Runner:
             SandboxError, StepError: it could not be started; the caller attaches the place.
         """
         with ExitStack() as exit_stack:
-            prepared = _Prepared(self, op, pending, trees, exit_stack)
+            cgroup = exit_stack.enter_context(cgroups.create(self.settings.limits))
+            prepared = _Prepared(self, op, pending, trees, cgroup, exit_stack)
             root = Overlay(
                 tuple(os.fspath(p) for p in lowers),
                 os.fspath(pending.path),
@@ -88,8 +97,17 @@ class Runner:
             )
             sandbox = prepared.sandbox(root)
             status, tail = self._supervise(step, op, sandbox, Mask(prepared.secrets))
+            out_of_memory = cgroup.out_of_memory()
         if status:
-            raise _command_error(op, status, tail)
+            raise _command_error(op, status, tail, out_of_memory)
+        if out_of_memory:
+            self.progress.emit(Notice("warning", f"{_quoted(op)}: {out_of_memory}"))
+
+    def connect(self, op: ops.ExecOp) -> Connection:
+        """The network of ``op``."""
+        if op.network != "default":
+            return Connection(op.network)
+        return self.network.connect()
 
     def _supervise(self, step: int, op: ops.ExecOp, sandbox: Sandbox, mask: Mask) -> tuple[int, str]:
         """The command's status and the last lines that it wrote."""
@@ -108,7 +126,7 @@ class Runner:
                 exit_stack.callback(os.close, reader)
             stdin = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
             try:
-                running = self.spawner.run(sandbox, stdin=stdin, stdout=pipes[1][1], stderr=pipes[2][1])
+                running = self.runtime.run(sandbox, stdin=stdin, stdout=pipes[1][1], stderr=pipes[2][1])
             finally:
                 for fd in (stdin, pipes[1][1], pipes[2][1]):
                     os.close(fd)
@@ -133,7 +151,7 @@ class Runner:
     @staticmethod
     def _pump(
         streams: dict[int, int],
-        running: Running,
+        running: Started,
         mask: Mask,
         emit: Callable[[int, bytes], None],
         deadline: float | None,
@@ -165,6 +183,7 @@ class _Prepared:
         op: ops.ExecOp,
         pending: Pending,
         trees: Mapping[ops.Input, Tree],
+        cgroup: cgroups.Cgroup,
         exit_stack: ExitStack,
     ) -> None:
         self.runner = runner
@@ -173,6 +192,7 @@ class _Prepared:
         self.op = op
         self.scratch = pending.work.parent
         self.trees = trees
+        self.cgroup = cgroup
         self.exit_stack = exit_stack
         self.secrets: list[bytes] = []
         self.env = dict(op.process.env) | dict(op.passed_env)
@@ -181,7 +201,9 @@ class _Prepared:
 
     def sandbox(self, root: Overlay) -> Sandbox:
         op, settings = self.op, self.settings
-        network = settings.network if op.network == "default" else op.network
+        connection = self.runner.connect(op)
+        private = connection.network not in ("host", "none")
+        may = op.privileges
         hostname = op.hostname or HOSTNAME
         addresses = dict(settings.hosts)
         added = tuple(f"{name}:{addresses[name]}" for name in op.hosts)
@@ -190,14 +212,18 @@ class _Prepared:
             replace(op.process, env=tuple(self.env.items())),
             mounts=tuple(self.mounts),
             hostname=hostname,
-            network=network,
+            network=connection.network,
+            capabilities=caps.DEFAULT if may.capabilities is None else frozenset(may.capabilities),
+            seccomp=may.seccomp,
             insecure=op.security == "insecure",
-            no_new_privileges=self.runner.isolation.rootless,
-            resolv_conf=hostfiles.resolv_conf(settings.dns, private_network=network not in ("host", "none")),
+            no_new_privileges=may.no_new_privileges or self.runner.isolation.rootless,
+            resolv_conf=hostfiles.resolv_conf(
+                settings.dns or connection.nameservers, private_network=private
+            ),
             hosts=hostfiles.hosts(hostname, added),
             shm_size=op.shm_size or DEFAULT_SHM_SIZE,
-            rlimits=tuple(rlimit(text) for text in op.ulimits),
-            cgroups=settings.cgroups,
+            rlimits=tuple(Rlimit.parse(text) for text in op.ulimits),
+            cgroups=self.cgroup.directories,
             create_cwd=True,
         )
 
@@ -267,25 +293,13 @@ class _Prepared:
         return [Bind(os.fspath(socket), mount.target)]
 
 
-def rlimit(text: str) -> Rlimit:
-    """``nofile=1024:2048`` as docker's ``--ulimit`` takes it. Raises UsageError."""
-    name, _, values = text.partition("=")
-    soft, _, hard = values.partition(":")
-    try:
-        return Rlimit(name, int(soft), int(hard or soft))
-    except ValueError:
-        raise UsageError(
-            f"invalid ulimit {text!r}", hint="write NAME=SOFT[:HARD], such as nofile=1024:2048"
-        ) from None
-
-
 def _quoted(op: ops.ExecOp) -> str:
     return (
         f'process "{shlex.join(op.process.args) if len(op.process.args) != 3 else " ".join(op.process.args)}"'
     )
 
 
-def _command_error(op: ops.ExecOp, status: int, tail: str) -> CommandError:
+def _command_error(op: ops.ExecOp, status: int, tail: str, out_of_memory: str) -> CommandError:
     hints = {
         126: "126: found, but it can't be executed: is it a program for this machine, with its x bit set?",
         127: "127: not found: is it installed in the image, and on its PATH?",
@@ -295,7 +309,7 @@ def _command_error(op: ops.ExecOp, status: int, tail: str) -> CommandError:
         f"{_quoted(op)} did not complete successfully: exit code: {status}",
         status=status,
         tail=tail,
-        hint=hints.get(status, ""),
+        hint=out_of_memory or hints.get(status, ""),
     )
 
 

@@ -11,64 +11,16 @@ import contextlib
 import errno
 import os
 import time
-from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 
-from layersmith.errors import SandboxError, UsageError
+from layersmith.dataclass import dataclass
+from layersmith.errors import SandboxError
+from layersmith.linux.limits import NO_LIMITS, Limits
 
 ROOT = Path("/sys/fs/cgroup")
-PERIOD = 100_000
-"""Microseconds over which the share of CPU time is counted; the kernel's default."""
-
 PARENT = "layersmith"
 """The group that holds all of ours."""
-
-
-@dataclass(frozen=True, slots=True)
-class Limits:
-    """``memory`` and ``memory_swap`` (memory and swap together, as docker has it; -1 is no limit) in bytes, ``cpus`` in
-    processors, ``cpuset`` as in ``0-2,5``, ``pids`` a number of tasks. 0 or empty is no limit."""
-
-    memory: int = 0
-    memory_swap: int = 0
-    cpus: float = 0.0
-    cpuset: str = ""
-    pids: int = 0
-
-    def settings(self, version: int) -> tuple[tuple[str, str, str], ...]:
-        """(controller, file, value), in the order in which they have to be written. Raises UsageError."""
-        if self.memory_swap > 0 and self.memory_swap < self.memory:
-            raise UsageError(
-                "--memory-swap is less than --memory",
-                hint="it counts memory and swap together; -1 is no limit",
-            )
-        if self.memory_swap and not self.memory:
-            raise UsageError("--memory-swap needs --memory")
-        found = []
-        if self.memory:
-            found += self._memory(version)
-        if self.cpus:
-            quota = str(round(self.cpus * PERIOD))
-            if version == 2:
-                found.append(("cpu", "cpu.max", f"{quota} {PERIOD}"))
-            else:
-                found += [("cpu", "cpu.cfs_period_us", str(PERIOD)), ("cpu", "cpu.cfs_quota_us", quota)]
-        if self.cpuset:
-            found.append(("cpuset", "cpuset.cpus", self.cpuset))
-        if self.pids:
-            found.append(("pids", "pids.max", str(self.pids)))
-        return tuple(found)
-
-    def _memory(self, version: int) -> list[tuple[str, str, str]]:
-        total = self.memory_swap or 2 * self.memory  # docker's default: as much swap as memory
-        if version == 2:
-            swap = "max" if total < 0 else str(total - self.memory)
-            return [("memory", "memory.max", str(self.memory)), ("memory", "memory.swap.max", swap)]
-        return [
-            ("memory", "memory.limit_in_bytes", str(self.memory)),
-            ("memory", "memory.memsw.limit_in_bytes", str(total)),
-        ]
 
 
 OPTIONAL_FILES = frozenset(("memory.swap.max", "memory.memsw.limit_in_bytes"))
@@ -106,6 +58,15 @@ class Cgroup:
                     total += sum(int(value) for key, value in words if key == "oom_kill")
         return total
 
+    def out_of_memory(self) -> str:
+        """What to tell the user if that has happened, with the limit; else nothing."""
+        killed = self.oom_kills()
+        if not killed:
+            return ""
+        what = "a process" if killed == 1 else f"{killed} processes"
+        limit = self.limits.memory
+        return f"memory ran out: the kernel killed {what} at the limit of {limit} bytes (--memory)"
+
     def close(self) -> None:
         """Remove the groups. What the kernel still counts as occupied is left for the next `sweep`."""
         for _, path in self._groups:
@@ -136,7 +97,7 @@ def create(limits: Limits, *, root: Path = ROOT, proc: Path = Path("/proc")) -> 
 
     Raises SandboxError where this machine, or this user, can't limit something; UsageError for nonsense.
     """
-    if limits == Limits():
+    if limits == NO_LIMITS:
         return Cgroup(limits, ())
     trees = hierarchies(root, proc)
     name = new_name(proc)

@@ -14,9 +14,9 @@ import resource
 import signal
 import socket
 from collections.abc import Callable
-from dataclasses import astuple, dataclass
 from typing import Never
 
+from layersmith.dataclass import dataclass
 from layersmith.errors import LayersmithError
 from layersmith.linux import caps, execute, libc, netns, pid1, terminal
 from layersmith.linux.execute import Privileges
@@ -103,7 +103,7 @@ class Launch:
         os._exit(1)
 
     def _tell(self, *message: str | int, descriptors: tuple[int, ...] = ()) -> None:
-        stubs = tuple(astuple(stub) for stub in self.root.stubs)
+        stubs = tuple(stub.plain() for stub in self.root.stubs)
         socket.send_fds(self.channel, [marshal.dumps((message, stubs))], descriptors)
 
     def _launch(self) -> Never:
@@ -223,6 +223,8 @@ class Launch:
             if child:
                 pid1.supervise(child)
             os.setsid()
+            if self.sandbox.cgroups:
+                pid1.spare_init()
         libc.prctl(libc.PR_SET_PDEATHSIG, signal.SIGKILL)
         self._connect(slave)
         self.doing = "drop privileges"

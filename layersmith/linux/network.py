@@ -6,13 +6,15 @@ user-mode network stack, pasta or slirp4netns, started when the first step needs
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 
+from layersmith.dataclass import dataclass
+from layersmith.errors import LayersmithError
 from layersmith.linux import libc, netns
 from layersmith.linux.spawner import Running, Spawner
 
@@ -66,21 +68,43 @@ HELPERS = (
 class DefaultNetwork:
     """The one connection of a build. Safe to use from several threads; a context manager."""
 
-    def __init__(self, spawner: Spawner, directory: Path, *, helpers: tuple[Helper, ...] = HELPERS) -> None:
-        """``directory``: where the namespace gets a name, in the mount namespace that spawner and caller share."""
+    def __init__(
+        self,
+        spawner: Spawner,
+        directory: Path,
+        *,
+        notify: Callable[[str], None] = lambda _: None,
+        helpers: tuple[Helper, ...] = HELPERS,
+    ) -> None:
+        """``directory``: where the namespace gets a name, in the mount namespace that spawner and caller share;
+        ``notify`` hears, once, that the network is not the private one."""
         self._spawner = spawner
         self._path = directory / f"network-{os.getpid()}"
+        self._notify = notify
         self._helpers = helpers
         self._lock = threading.Lock()
         self._connection: Connection | None = None
         self._running: Running | None = None
+        self._begun = False
+
+    def prepare(self) -> None:
+        """Begin to connect, so that whoever calls `connect` later need not wait as long."""
+        if not self._begun:
+            self._begun = True
+            threading.Thread(target=self._try, name="network").start()
 
     def connect(self) -> Connection:
         """The connection, made at the first call. Where it can't be: the host's network, and a notice."""
         with self._lock:
             if self._connection is None:
                 self._connection = self._connect()
+                if self._connection.notice:
+                    self._notify(self._connection.notice)
             return self._connection
+
+    def _try(self) -> None:
+        with contextlib.suppress(LayersmithError):  # who needs it will find out, and say where
+            self.connect()
 
     def close(self) -> None:
         """End the helper and let go of the namespace. Idempotent."""

@@ -42,6 +42,14 @@ def supervise(child: int) -> Never:
                 os._exit(shell_status(status))
 
 
+def spare_init() -> None:
+    """In the command: if memory runs out, let the kernel choose among what the command started, not its init, which
+    would take all the rest along. A process may always offer itself (proc_pid_oom_score_adj(5))."""
+    with contextlib.suppress(OSError):  # rootless, and not dumpable yet: then /proc/self is somebody else's
+        with open("/proc/self/oom_score_adj", "w") as file:
+            file.write("1000")
+
+
 def shell_status(status: int) -> int:
     """A wait status as ``$?`` shows it: the exit code, or 128 and the signal's number."""
     code = os.waitstatus_to_exitcode(status)

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
+from layersmith.dataclass import dataclass
 from layersmith.errors import UsageError
 from layersmith.linux import caps
 from layersmith.linux.mounts import Mount
@@ -40,6 +39,20 @@ class Rlimit:
     soft: int
     hard: int
 
+    @classmethod
+    def parse(cls, text: str) -> Rlimit:
+        """``NAME=SOFT[:HARD]``, as docker's ``--ulimit`` takes it. Raises UsageError."""
+        name, _, values = text.partition("=")
+        soft, separator, hard = values.partition(":")
+        try:
+            found = cls(name, _limit(soft), _limit(hard if separator else soft))
+        except ValueError:
+            raise UsageError(
+                f"invalid ulimit {text!r}", hint="write NAME=SOFT[:HARD], such as nofile=1024:2048"
+            ) from None
+        found.number()
+        return found
+
     def number(self) -> int:
         """The kernel's RLIMIT_ constant. Raises UsageError."""
         import resource
@@ -50,6 +63,10 @@ class Rlimit:
                 f"unknown resource limit {self.name!r}", hint="see getrlimit(2): nofile, nproc, core, …"
             )
         return number
+
+
+def _limit(text: str) -> int:
+    return -1 if text in ("-1", "unlimited") else int(text)
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,8 +9,9 @@ from __future__ import annotations
 import contextlib
 import os
 import stat
-from dataclasses import dataclass
+from typing import Any
 
+from layersmith.dataclass import dataclass
 from layersmith.linux import libc
 
 
@@ -34,6 +35,11 @@ class Stub:
     before: int
     after: int
     copied_up: tuple[tuple[str, int, Attributes], ...]
+
+    def plain(self) -> tuple[Any, ...]:
+        """All of it as tuples, which another process can be told."""
+        copies = tuple((path, when, (a.mode, a.uid, a.gid, a.xattrs)) for path, when, a in self.copied_up)
+        return self.path, self.is_directory, self.before, self.after, copies
 
 
 def attributes(descriptor: int) -> Attributes:

@@ -13,9 +13,11 @@ from typing import Self
 
 from layersmith.execute.run import Runner
 from layersmith.execute.settings import RunSettings
+from layersmith.linux import runtime as linux_runtime
+from layersmith.linux.network import DefaultNetwork
 from layersmith.linux.spawner import Spawner
 from layersmith.linux.userns import Isolation
-from layersmith.progress import Progress
+from layersmith.progress import Notice, Progress
 from layersmith.solve.merged import Merged
 from layersmith.solve.results import Made
 from layersmith.solve.scheduler import Stop
@@ -39,7 +41,11 @@ class Executor:
         self._store = store
         self._discard: list[Pending] = []
         self.merged = Merged(store, scratch / "merged", isolation)
-        self.runner = Runner(store, spawner, isolation, settings, progress, stop)
+        runtime = linux_runtime.runtime(settings.isolation, spawner, store.temporary)
+        self._network = DefaultNetwork(
+            spawner, scratch, notify=lambda text: progress.emit(Notice("warning", text))
+        )
+        self.runner = Runner(store, runtime, self._network, isolation, settings, progress, stop)
         # Packs are queued in the order of the steps, and each waits only for those before it: two workers suffice
         # to keep both reading and compressing busy, and they can't wait for each other.
         self._packer = ThreadPoolExecutor(2, thread_name_prefix="pack")
@@ -65,4 +71,5 @@ class Executor:
         wait(self._packs, timeout=self.stop.patience())
         for pending in self._discard:
             self._store.snapshots.discard(pending)
+        self._network.close()
         self.merged.__exit__(kind, error, trace)

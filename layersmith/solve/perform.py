@@ -115,6 +115,7 @@ class _Performance:
 
     def command(self, op: ops.ExecOp) -> Pending:
         """Run the step's command, again where ``--retry`` allows; the upper directory that it left."""
+        self.executor.runner.expect(op)
         stack = self.state.parent.stack
         lowers = self.executor.merged.lowerdirs(stack)
         uppers = (stacked.upper.use() if stacked.upper else None for stacked in stack)

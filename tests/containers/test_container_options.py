@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from layersmith.cli import confine
 from layersmith.containers import options
 from layersmith.errors import UsageError
 from layersmith.linux.mounts import Bind, Tmpfs
@@ -117,12 +118,12 @@ def test_env_file_refuses(tmp_path: Path, line: str) -> None:
 
 
 def test_ulimit() -> None:
-    assert options.ulimit("nofile=1024:2048") == Rlimit("nofile", 1024, 2048)
-    assert options.ulimit("core=0") == Rlimit("core", 0, 0)
-    assert options.ulimit("memlock=-1:unlimited") == Rlimit("memlock", -1, -1)
+    assert Rlimit.parse("nofile=1024:2048") == Rlimit("nofile", 1024, 2048)
+    assert Rlimit.parse("core=0") == Rlimit("core", 0, 0)
+    assert Rlimit.parse("memlock=-1:unlimited") == Rlimit("memlock", -1, -1)
     for text in ("nofile", "nofile=many", "files=3", "nofile=1:"):
         with pytest.raises(UsageError):
-            options.ulimit(text)
+            Rlimit.parse(text)
 
 
 @pytest.mark.parametrize(
@@ -146,12 +147,12 @@ def test_signal_number_refuses(text: str) -> None:
 
 
 def test_numbers_and_sizes() -> None:
-    assert options.number("1.5", "--cpus") == 1.5
-    assert options.number("-1", "--pids-limit") == 0
-    assert options.size("64m", "--memory") == 64 << 20
-    assert options.size("-1", "--memory-swap") == -1
+    assert confine.number("1.5", "--cpus") == 1.5
+    assert confine.number("-1", "--pids-limit") == 0
+    assert confine.size("64m", "--memory") == 64 << 20
+    assert confine.size("-1", "--memory-swap") == -1
     for text in ("x", "nan", "inf", "-2", ""):
         with pytest.raises(UsageError):
-            options.number(text, "--cpus")
+            confine.number(text, "--cpus")
     with pytest.raises(UsageError, match="--memory"):
-        options.size("lots", "--memory")
+        confine.size("lots", "--memory")

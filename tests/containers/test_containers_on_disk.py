@@ -15,7 +15,7 @@ from layersmith.containers.config import ContainerConfig
 from layersmith.containers.container import ConflictError, Container, Containers, is_locked
 from layersmith.containers.status import EXITED, RUNNING, Status
 from layersmith.errors import NotFoundError, StoreError, UsageError
-from layersmith.linux.cgroups import Limits
+from layersmith.linux.limits import Limits
 from layersmith.linux.mounts import Bind, Tmpfs
 from layersmith.linux.sandbox import Rlimit
 from layersmith.oci.descriptor import Descriptor

@@ -9,7 +9,8 @@ import pytest
 
 from layersmith.errors import SandboxError, UsageError
 from layersmith.linux import bundle, caps, seccomp
-from layersmith.linux.runtime import OciRunning, find
+from layersmith.linux.oci_runtime import OciRunning
+from layersmith.linux.runtime import find
 from layersmith.linux.sandbox import DEFAULT_CAPABILITIES, Rlimit, Sandbox
 from layersmith.linux.users import Identity
 from layersmith.oci.process import Process

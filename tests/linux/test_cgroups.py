@@ -11,7 +11,8 @@ import pytest
 
 from layersmith.errors import SandboxError, UsageError
 from layersmith.linux import cgroups
-from layersmith.linux.cgroups import Cgroup, Limits
+from layersmith.linux.cgroups import Cgroup
+from layersmith.linux.limits import Limits
 
 pytestmark = pytest.mark.xdist_group("machine")
 
