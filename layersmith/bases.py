@@ -10,7 +10,9 @@ from collections.abc import Callable, Mapping
 from layersmith.dataclass import dataclass
 from layersmith.errors import NotFoundError, UsageError
 from layersmith.image import Image
+from layersmith.oci import mediatype
 from layersmith.oci.descriptor import Descriptor
+from layersmith.oci.manifest import Index
 from layersmith.oci.platform import Platform, matches
 from layersmith.oci.reference import parse_reference
 from layersmith.ops import ContextInput
@@ -56,6 +58,20 @@ class StoreBases:
             if found is not None:
                 return found if isinstance(found, ContextInput) else found(platform)
         return None
+
+
+def remember(store: Store, name: str, top: Descriptor, image: Descriptor) -> None:
+    """Call what was pulled ``name``: ``image``, chosen from ``top``; or ``top`` itself, an index, if it has more of it.
+
+    So images of several platforms that were pulled one by one have the name together, and a build for all of them
+    finds all again without asking a registry.
+    """
+    known = store.refs.get(name)
+    if known is not None and known.digest != image.digest and mediatype.is_index(top.media_type):
+        listed = Index.from_json(store.blobs.read(top)).manifests
+        if known.digest in {top.digest, *(entry.digest for entry in listed)}:
+            image = top
+    store.refs.set(name, image)
 
 
 def _familiar(name: str) -> str:

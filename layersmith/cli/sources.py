@@ -25,13 +25,16 @@ def puller(args: Namespace, store: Store, progress: Progress, *, lazy: bool = Fa
     """Fetches images by name, but for their layers if ``lazy``; HTTP is loaded with the first one."""
 
     def pull(name: str, platform: Platform) -> Descriptor:
+        from layersmith.bases import remember
         from layersmith.cli.registries import open_registry
 
         with open_registry(args, progress) as registry:
             reference = registry.config.reference(name)
-            descriptor = registry.pull(store, reference, platform=platform, lazy=lazy)
+            top = registry.fetch_manifest(store, reference)
+            exact = reference.with_digest(top.digest)
+            descriptor = registry.pull(store, exact, platform=platform, lazy=lazy)
         if reference.tag is not None:
-            store.refs.set(reference.with_tag(reference.tag).familiar(), descriptor)
+            remember(store, reference.with_tag(reference.tag).familiar(), top, descriptor)
         return descriptor
 
     return pull
