@@ -36,6 +36,9 @@ from layersmith.store import Build, Store
 if TYPE_CHECKING:
     from layersmith.remotecache.borrow import Borrowed
 
+_MAX_LOSSES = 20
+"""Layers of others' caches that may be gone before no more is tried."""
+
 COMMENT = "buildkit.dockerfile.v0"
 
 
@@ -161,14 +164,7 @@ def _build(
             _complete(store, images)
         return solved, images
 
-    try:
-        solved, images = attempt()
-    except CacheSourceError as error:
-        if borrowed is None:
-            raise
-        progress.emit(Notice("warning", f"{error.message}; building without it"))
-        borrowed.give_back()
-        solved, images = attempt()
+    solved, images = _persistently(attempt, borrowed, progress)
     if request.squash:
         images = [
             _squashed(store, request, image, planned) for image, planned in zip(images, plans, strict=True)
@@ -198,6 +194,22 @@ def _squashed(store: Store, request: BuildRequest, image: Image, planned: Plan) 
     keep = 0 if request.squash == "all" else len(planned.base.layers)
     settings = request.settings
     return squash(store, image, keep=keep, compression=settings.compression, epoch=settings.epoch)
+
+
+def _persistently(
+    attempt: Callable[[], tuple[Solved, list[Image]]], borrowed: Borrowed | None, progress: Progress
+) -> tuple[Solved, list[Image]]:
+    """Begin anew where a layer of a borrowed cache can't be had; what steps have done by then is in the cache."""
+    for _ in range(_MAX_LOSSES if borrowed is not None else 0):
+        assert borrowed is not None
+        try:
+            return attempt()
+        except CacheSourceError as error:
+            progress.emit(Notice("info", f"{error.message}; building without it"))
+            borrowed.give_back(error.digest)
+    if borrowed is not None:
+        borrowed.give_back()
+    return attempt()
 
 
 def _complete(store: Store, images: Iterable[Image]) -> None:

@@ -121,7 +121,11 @@ class HostileInputError(TransportError):
 
 
 class CacheSourceError(TransportError):
-    """A layer that a ``--cache-from`` promised can't be had, or is something else: the build goes on without it."""
+    """The layer ``digest`` of a ``--cache-from`` can't be had, or is something else: the build goes on without it."""
+
+    def __init__(self, message: str, digest: str, *, hint: str = "", span: Span | None = None) -> None:
+        super().__init__(message, hint=hint, span=span)
+        self.digest = digest
 
 
 class StoreError(LayersmithError):

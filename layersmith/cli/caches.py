@@ -44,6 +44,7 @@ class Caches:
         self._sources = sources
         self._targets = targets
         self._mounts = mounts
+        self._absent: frozenset[str] = frozenset()
 
     @property
     def inline(self) -> bool:
@@ -63,6 +64,7 @@ class Caches:
                 from layersmith.remotecache.mounts import restore
 
                 restore(store, found.mounts, progress)
+            self._absent = found.absent
             yield found
 
     def lend(self, store: Store, built: Built, progress: Progress) -> None:
@@ -82,7 +84,7 @@ class Caches:
         images = [variant.image for variant in built.variants]
         for target in targets:
             try:
-                lend(store, target, images, progress, mounts)
+                lend(store, target, images, progress, mounts, self._absent)
             except TransportError as error:
                 if not target.ignore_error:
                     raise

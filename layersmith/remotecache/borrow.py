@@ -31,17 +31,24 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Borrowed:
-    """What came of ``--cache-from``: the cache mounts that were found, and how to do without all of it."""
+    """What came of ``--cache-from``: the cache mounts that were found, and how to do without what can't be had.
+
+    ``absent`` are the digests of layers that the caches know and don't carry.
+    """
 
     store: Store
     mounts: tuple[SharedMount, ...]
-    fetches: tuple[Fetch, ...]
+    absent: frozenset[str]
 
-    def give_back(self) -> None:
-        """Use nothing of it any more: a source turned out to be damaged or gone."""
-        self.store.cache.withdraw()
-        for fetch in self.fetches:
-            self.store.blobs.elsewhere.withdraw(fetch)
+    def give_back(self, digest: str | None = None) -> None:
+        """Use the layer ``digest`` no more, which is needed, and damaged or gone; without one, nothing of it all.
+
+        If it is one of the `absent`, all of these are given up: the step that made it needs those below it next.
+        """
+        if digest is None:
+            self.store.cache.withdraw()
+        else:
+            self.store.cache.withdraw(self.absent if digest in self.absent else {digest})
 
 
 @contextmanager
@@ -49,7 +56,7 @@ def borrowed(store: Store, options: Iterable[CacheOption], progress: Progress) -
     """Have the caches of ``options`` at hand for a block. One that can't be read is warned of and left out."""
     sources: list[CacheSource] = []
     mounts: list[SharedMount] = []
-    fetches: list[Fetch] = []
+    absent: set[str] = set()
     try:
         for option in options:
             try:
@@ -57,15 +64,16 @@ def borrowed(store: Store, options: Iterable[CacheOption], progress: Progress) -
                 sources.append(source)
                 for document in documents(store, source):
                     fetch = _fetching(store, source, document)
-                    store.blobs.elsewhere.promise(
-                        (layer.descriptor.digest for layer in document.layers), fetch
-                    )
+                    digests = [layer.descriptor.digest for layer in document.layers]
+                    store.blobs.elsewhere.promise((d for d in digests if d not in document.absent), fetch)
+                    absent |= document.absent
                     store.cache.lend(document.records)
                     mounts += document.mounts
-                    fetches.append(fetch)
             except LayersmithError as error:
                 progress.emit(Notice("warning", f"the cache is not used: {error.message}"))
-        yield Borrowed(store, tuple(mounts), tuple(fetches))
+        absent = {digest for digest in absent if digest not in store.blobs.elsewhere}
+        store.blobs.elsewhere.promise(absent, _refuse)
+        yield Borrowed(store, tuple(mounts), frozenset(absent))
     finally:
         store.cache.withdraw()
         for source in sources:
@@ -111,6 +119,16 @@ def _fetching(store: Store, source: CacheSource, document: CacheDocument) -> Fet
                 for _ in tar:
                     pass
         except LayersmithError as error:
-            raise CacheSourceError(f"the cache {source.name}: {error.message}", hint=error.hint) from error
+            raise CacheSourceError(
+                f"the cache {source.name}: {error.message}", descriptor.digest, hint=error.hint
+            ) from error
 
     return fetch
+
+
+def _refuse(descriptor: Descriptor) -> None:
+    raise CacheSourceError(
+        f"the caches know the layer {descriptor.digest}, but don't carry it",
+        descriptor.digest,
+        hint="write the cache with mode=max",
+    )

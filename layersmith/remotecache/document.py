@@ -1,7 +1,10 @@
 """The exported cache as a document. In: records and cache mounts. Out: an OCI manifest in the store; and back.
 
-    config   {"layers": [DiffID…], "records": [{"op", "parent", "inputs", "epoch", "layer", "created"}…], "mounts": […]}
-    layers   the blobs, in the order of "layers"; "layer" is an index into both
+    config   {"layers": [DiffID…], "absent": [{…descriptor, "diffID"}…],
+              "records": [{"op", "parent", "inputs", "epoch", "layer", "created"}…], "mounts": […]}
+    layers   the blobs, in the order of "layers"; a record's "layer" is an index into "layers" and then "absent"
+
+An absent layer is known but not carried along (``mode=min``): the steps above it still find their keys by its DiffID.
 
 A record holds what its key is made of, not the key: whoever reads it makes that himself. It holds no command, argument
 or environment; the op is there by its digest alone.
@@ -41,10 +44,11 @@ class SharedMount:
 
 @dataclass(frozen=True, slots=True)
 class CacheDocument:
-    """What one cache holds."""
+    """What one cache holds; ``absent`` are the digests of those layers that it only knows."""
 
     records: tuple[Record, ...] = ()
     mounts: tuple[SharedMount, ...] = ()
+    absent: frozenset[str] = frozenset()
 
     @property
     def layers(self) -> tuple[Layer, ...]:
@@ -54,10 +58,16 @@ class CacheDocument:
 
     def to_json(self, layers: Sequence[Layer]) -> dict[str, Any]:
         """The config's value; ``layers`` are those of the manifest."""
-        number = {layer.descriptor.digest: position for position, layer in enumerate(layers)}
+        carried = {layer.descriptor.digest for layer in layers}
+        absent = [layer for layer in self.layers if layer.descriptor.digest not in carried]
+        number = {layer.descriptor.digest: position for position, layer in enumerate([*layers, *absent])}
         value: dict[str, Any] = {
             "records": [_record_json(record, number) for record in self.records if "op" in record.inputs]
         }
+        if absent:
+            value["absent"] = [
+                {**layer.descriptor.bare().to_json(), "diffID": layer.diff_id} for layer in absent
+            ]
         if self.mounts:
             value["mounts"] = [
                 {"id": mount.id, "layer": number[mount.layer.descriptor.digest]}
@@ -68,7 +78,7 @@ class CacheDocument:
 
     def write(self, store: Store) -> Descriptor:
         """Put config and manifest into ``store``; the manifest's descriptor."""
-        layers = self.layers
+        layers = tuple(layer for layer in self.layers if layer.descriptor.digest not in self.absent)
         value = self.to_json(layers) | {"layers": [layer.diff_id for layer in layers]}
         data = canonical(value)
         store.blobs.put(data)
@@ -106,9 +116,15 @@ def read_document(fields: Fields, layers: Sequence[Layer]) -> CacheDocument:
     found = fields.objects("records")
     if len(found) > MAX_RECORDS:
         raise TransportError(f"cache config: {len(found)} records", hint=f"at most {MAX_RECORDS} are read")
+    absent = [
+        Layer(Descriptor.from_fields(entry).bare(), DiffID(parse_digest(entry.required("diffID"))))
+        for entry in fields.objects("absent")
+    ]
     return CacheDocument(
-        tuple(_record(entry, layers) for entry in found),
+        tuple(_record(entry, [*layers, *absent]) for entry in found),
         tuple(_mount(entry, layers) for entry in fields.objects("mounts")),
+        frozenset(layer.descriptor.digest for layer in absent)
+        - {layer.descriptor.digest for layer in layers},
     )
 
 

@@ -18,7 +18,7 @@ from layersmith.oci.digest import Digest
 from layersmith.oci.document import MAX_DOCUMENT, canonical
 from layersmith.remotecache.document import CacheDocument, SharedMount, exportable
 from layersmith.remotecache.options import CacheOption
-from layersmith.store import Record, Store
+from layersmith.store import Store
 from layersmith.store.graph import children, closure, is_document
 
 if TYPE_CHECKING:
@@ -31,30 +31,35 @@ def lend(
     images: Iterable[Image],
     progress: Progress,
     mounts: Iterable[SharedMount] = (),
+    absent: frozenset[str] = frozenset(),
 ) -> Descriptor:
-    """Export the records that this build used or made to where ``option`` says: all, or those of ``images``' layers.
+    """Export the records that this build used or made to where ``option`` says, with all layers, or ``images``' alone.
+
+    ``absent`` are layers that can't be had (see `borrow.Borrowed`).
 
     Raises:
         TransportError: it can't be written there.
     """
+    mounts = tuple(mounts)
     records = exportable(store.cache.used.values())
-    if not option.max:
-        records = _of_layers(records, images)
-    records = tuple(r for r in records if r.layer and store.blobs.obtainable(r.layer.descriptor.digest))
-    descriptor = CacheDocument(records, tuple(mounts)).write(store)
+    digests = {record.layer.descriptor.digest for record in records if record.layer is not None}
+    if option.max:
+        carried = {d for d in digests - absent if store.blobs.obtainable(d)}
+    else:
+        carried = _layers_of(images)
+    carried |= {mount.layer.descriptor.digest for mount in mounts}
+    descriptor = CacheDocument(records, mounts, frozenset(digests - carried)).write(store)
     send(store, option, descriptor, progress)
     return descriptor
 
 
-def _of_layers(records: Iterable[Record], images: Iterable[Image]) -> tuple[Record, ...]:
-    kept = {layer.descriptor.digest for image in images for layer in image.layers}
-    return tuple(record for record in records if record.layer and record.layer.descriptor.digest in kept)
+def _layers_of(images: Iterable[Image]) -> set[Digest]:
+    return {layer.descriptor.digest for image in images for layer in image.layers}
 
 
 def embedded(store: Store, image: Image) -> Image:
-    """``image`` with the records of its layers in its config: a cache that is wherever the image is."""
-    records = _of_layers(exportable(store.cache.used.values()), [image])
-    value = CacheDocument(records).to_json(image.layers)
+    """``image`` with this build's records in its config: a cache that is wherever the image is, with its layers."""
+    value = CacheDocument(exportable(store.cache.used.values())).to_json(image.layers)
     extra = {**dict(image.config.extra), INLINE_CACHE: canonical(value).decode()}
     return replace(image, config=replace(image.config, extra=tuple(sorted(extra.items()))))
 

@@ -11,7 +11,7 @@ from contextlib import ExitStack
 
 from layersmith import ops
 from layersmith.dataclass import dataclass
-from layersmith.errors import Cancelled, CommandError, SandboxError, located
+from layersmith.errors import CacheSourceError, Cancelled, CommandError, SandboxError, located
 from layersmith.execute.copy import copy_items
 from layersmith.execute.mkdir import mkdir_items
 from layersmith.layer.changes import changes

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from layersmith.dataclass import dataclass, field, replace
@@ -78,12 +78,13 @@ class Cache:
             self._lent.setdefault(record.key, record)
             self._lent_steps.setdefault(record.step, record)
 
-    def withdraw(self) -> None:
-        """Forget what was lent."""
-        for key in self._lent:
-            self.used.pop(key, None)
-        self._lent.clear()
-        self._lent_steps.clear()
+    def withdraw(self, digests: Collection[str] | None = None) -> None:
+        """Forget what was lent, or of that the records whose layers' blobs are ``digests``."""
+        for key, record in tuple(self._lent.items()):
+            if digests is None or (record.layer is not None and record.layer.descriptor.digest in digests):
+                del self._lent[key]
+                self.used.pop(key, None)
+        self._lent_steps = {record.step: record for record in self._lent.values()}
 
     def settle(self) -> None:
         """Keep those lent records that were used and whose layer has come into the store."""
