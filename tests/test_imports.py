@@ -15,8 +15,8 @@ from layersmith.cli import COMMANDS
 PACKAGE = Path(__file__).parent.parent / "layersmith"
 
 TABLE = (
-    ("__main__",),
-    ("cli",),
+    ("__main__", "pytest_plugin"),
+    ("cli", "api"),
     ("build", "containers"),
     ("remotecache",),
     ("bases", "solve"),
@@ -44,6 +44,7 @@ CONFINED = {
     "sqlite3": "store/database.py",
     "argparse": "cli/",
     "rich": "cli/",
+    "pytest": "pytest_plugin.py",
 }
 """Each dangerous or heavy thing has one place."""
 
@@ -141,6 +142,19 @@ def test_version_loads_nothing() -> None:
     """Not even argparse: it is what shells and scripts ask for."""
     found = loaded("sys.argv[1:] = ['--version']\nfrom layersmith.__main__ import main\nmain()")
     assert found <= {"layersmith", "layersmith.__main__", "__future__"}
+
+
+def test_import_layersmith_loads_nothing() -> None:
+    """A program that only might build pays for it when it does; then for nothing that the worker has to load."""
+    assert {name for name in loaded("import layersmith") if name.startswith("layersmith")} == {"layersmith"}
+    found = {name.partition(".")[0] for name in loaded("import layersmith; layersmith.build")}
+    assert not found & (HEAVY - {"subprocess"})
+
+
+def test_the_function_build_is_not_shadowed_by_the_module() -> None:
+    """`layersmith.build` is what one calls, whatever else was imported; the module is found all the same."""
+    code = "import layersmith\nfrom layersmith.build import BuildRequest\nassert callable(layersmith.build)"
+    assert "layersmith.build" in loaded(code)
 
 
 def test_the_command_line_loads_nothing_heavy() -> None:

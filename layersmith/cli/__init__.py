@@ -10,11 +10,12 @@ import argparse
 import importlib
 import os
 import sys
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, NoReturn
 
+from layersmith.dataclass import dataclass
+
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
     from types import ModuleType
 
 
@@ -31,6 +32,11 @@ COMMANDS = {
     "build": Command("build", "Building", "Build an image from a Buildfile or Dockerfile"),
     "check": Command("language", "Building", "Look for mistakes in a Buildfile"),
     "fmt": Command("language", "Building", "Write a Buildfile in the canonical style"),
+    "builds": Command("builds", "Building", "List what was built here"),
+    "builds inspect": Command("builds", "Building", "Print what is known of a build"),
+    "builds rm": Command("builds", "Building", "Forget builds, with their logs and what failed steps left"),
+    "explain": Command("builds", "Building", "Say why the steps of a build ran"),
+    "debug": Command("debug", "Building", "Open a shell in what a failed step left"),
     "import": Command(
         "transfer", "Images", "Make an image of a root file system, or of this machine's programs"
     ),
@@ -59,7 +65,7 @@ COMMANDS = {
     "ps": Command("containers", "Containers", "List the containers"),
     "exec": Command("execute", "Containers", "Run a command in a running container"),
     "start": Command("execute", "Containers", "Run containers' commands again, on the files that they left"),
-    "logs": Command("containers", "Containers", "Print what a container wrote"),
+    "logs": Command("containers", "Containers", "Print what a container, or a build's steps, wrote"),
     "stop": Command("containers", "Containers", "Ask containers to end, and then make them"),
     "kill": Command("containers", "Containers", "Send a signal to containers"),
     "wait": Command("containers", "Containers", "Wait until containers have ended, and print their statuses"),
@@ -69,6 +75,7 @@ COMMANDS = {
     "df": Command("housekeeping", "Store", "Show what takes how much space"),
     "prune": Command("housekeeping", "Store", "Delete what nothing needs any more"),
     "fsck": Command("housekeeping", "Store", "Check everything in the store, and repair it"),
+    "doctor": Command("doctor", "Store", "Check what of this machine layersmith needs, and say what to do"),
 }
 
 EXIT_STATUSES = (
@@ -113,10 +120,10 @@ def _run(argv: Sequence[str]) -> int:
     if name not in COMMANDS:
         return _unknown(name, words)
     module = importlib.import_module(f"layersmith.cli.{COMMANDS[name].module}")
-    args = _parser(name, module).parse_args(words)
+    args = command_parser(name, module).parse_args(words)
     if args.root is None:
         args.root = root
-    return _guarded(getattr(module, _function(name)), args)
+    return _guarded(command_function(name, module), args)
 
 
 def _command(words: list[str]) -> tuple[str, list[str]]:
@@ -125,9 +132,9 @@ def _command(words: list[str]) -> tuple[str, list[str]]:
     return (pair, words[2:]) if pair in COMMANDS else (words[0], words[1:])
 
 
-def _function(name: str) -> str:
+def command_function(name: str, module: ModuleType) -> Callable[[argparse.Namespace], int]:
     """The function of a command; ``import`` is a word of Python's own."""
-    return "import_" if name == "import" else _identifier(name)
+    return getattr(module, "import_" if name == "import" else _identifier(name))  # type: ignore[no-any-return]
 
 
 def _identifier(name: str) -> str:
@@ -143,7 +150,8 @@ def _global_options(argv: list[str]) -> tuple[str | None, list[str]]:
     return None, argv
 
 
-def _parser(name: str, module: ModuleType) -> argparse.ArgumentParser:
+def command_parser(name: str, module: ModuleType) -> argparse.ArgumentParser:
+    """The parser of a command: of its options, and of its help."""
     function = _identifier(name)
     parser = Parser(
         prog=f"layersmith {name}",
@@ -196,9 +204,10 @@ def _guarded(command: object, args: argparse.Namespace) -> int:
         sys.stdout.flush()
         return status
     except LayersmithError as error:
-        from layersmith.cli.errors import show
+        if not error.told:
+            from layersmith.cli.errors import show
 
-        show(error)
+            show(error)
         return int(getattr(error, "cli_status", error.exit_code))
     except KeyboardInterrupt:
         print("layersmith: stopped", file=sys.stderr)

@@ -38,7 +38,7 @@ def test_the_overview_lists_every_command() -> None:
 def test_every_command_has_examples_that_parse(name: str) -> None:
     """An example with an option that does not exist would be worse than none."""
     module = importlib.import_module(f"layersmith.cli.{COMMANDS[name].module}")
-    parser = command_line._parser(name, module)
+    parser = command_line.command_parser(name, module)
     assert parser.epilog is not None
     assert parser.epilog.startswith("examples:\n")
     found = 0

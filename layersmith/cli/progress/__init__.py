@@ -45,15 +45,19 @@ def progress_argument(parser: ArgumentParser) -> None:
 
 
 @contextmanager
-def display(mode: str, *, quiet: bool = False, ticking: bool = False) -> Iterator[Display]:
-    """What shows the events of a block, until its end; by ``--progress`` and ``-q``.
+def display(mode: str | Display, *, quiet: bool = False, ticking: bool = False) -> Iterator[Display]:
+    """What shows the events of a block, until its end; by ``--progress`` and ``-q``, or ``mode`` itself.
 
     ``ticking``: a live view may have a thread at once. Where the block forks (build), it waits for the first step.
 
     Raises:
         UsageError: ``tty`` where there is no terminal, or no rich.
     """
-    shown = _display("quiet" if quiet else _mode(mode, os.environ), ticking=ticking)
+    shown = (
+        mode
+        if not isinstance(mode, str)
+        else _display("quiet" if quiet else _mode(mode, os.environ), ticking=ticking)
+    )
     try:
         yield shown
     except BaseException as error:
