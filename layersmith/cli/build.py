@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from layersmith.cli.caches import cache_arguments, caches_of
 from layersmith.cli.confine import limit_arguments, security_arguments
-from layersmith.cli.outputs import output_arguments, outputs_of, write
+from layersmith.cli.outputs import check_platforms, output_arguments, outputs_of, write
 from layersmith.cli.progress import display, progress_argument
 from layersmith.cli.registries import registry_arguments
 from layersmith.errors import Cancelled
@@ -107,6 +107,13 @@ def build_arguments(parser: argparse.ArgumentParser) -> None:
         choices=("dot", "mermaid", "svg", "json"),
         help="print the graph of the steps, with what would become of each; do nothing",
     )
+    add("--explain", action="store_true", help="say of each step that runs, why")
+    add(
+        "--on-error",
+        choices=("stop", "shell"),
+        default="stop",
+        help="shell: open one in what a failed RUN left (default: stop)",
+    )
     add("--jobs", type=int, default=8, metavar="N", help="steps to run side by side (default: 8)")
     add("--keep-going", action="store_true", help="after a failure, finish what does not depend on it")
     add("--source-date-epoch", metavar="SECONDS", help="lower every newer time in the image to this one")
@@ -135,6 +142,7 @@ def build(args: argparse.Namespace) -> int:
         caches = caches_of(args)
         store = stack.enter_context(Store.open(_path(args.root)))
         request, named = build_request(args, store)
+        check_platforms(outputs, len(request.platforms))
         borrowed = stack.enter_context(caches.borrowed(store, progress))
         built = build_image(
             store,

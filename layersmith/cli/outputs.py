@@ -64,6 +64,15 @@ def outputs_of(args: Namespace) -> tuple[Output, ...]:
     )
 
 
+def check_platforms(outputs: Sequence[Output], count: int) -> None:
+    """Before the work is done: an archive of ``docker save`` holds one platform. Raises UsageError."""
+    if count > 1 and any(output.type == "docker" for output in outputs):
+        raise UsageError(
+            f"type=docker holds one platform, not {count}",
+            hint="type=oci holds all of them; or build for one --platform",
+        )
+
+
 def write(
     args: Namespace,
     store: Store,
