@@ -16,6 +16,17 @@ from layersmith.dataclass import dataclass, replace
 from layersmith.errors import SandboxError
 from layersmith.linux import libc
 
+SWITCHES = (
+    ("sys/kernel/unprivileged_userns_clone", "0", "sysctl kernel.unprivileged_userns_clone=1"),
+    (
+        "sys/kernel/apparmor_restrict_unprivileged_userns",
+        "1",
+        "sysctl kernel.apparmor_restrict_unprivileged_userns=0",
+    ),
+    ("sys/user/max_user_namespaces", "0", "sysctl user.max_user_namespaces=15000"),
+)
+"""Files of /proc that forbid user namespaces, with the value that does, and what to do about it."""
+
 
 @dataclass(frozen=True, slots=True)
 class Isolation:
@@ -143,10 +154,7 @@ def _make_chroot_the_root() -> None:
 def _ranges() -> tuple[tuple[Range, ...], tuple[Range, ...], tuple[str, ...]]:
     """What the caller's ids map to: 0 is themselves, the rest comes from the subordinate ranges."""
     uid, gid = os.geteuid(), os.getegid()
-    try:
-        names = {str(uid), pwd.getpwuid(uid).pw_name}
-    except KeyError:
-        names = {str(uid)}
+    names = _names(uid)
     uids = (Range(0, uid, 1), *_subordinate(Path("/etc/subuid"), names))
     gids = (Range(0, gid, 1), *_subordinate(Path("/etc/subgid"), names))
     problem = ""
@@ -159,6 +167,24 @@ def _ranges() -> tuple[tuple[Range, ...], tuple[Range, ...], tuple[str, ...]]:
     if not problem:
         return uids, gids, ()
     return uids[:1], gids[:1], (f"only one user id is available, so chown and other users fail: {problem}",)
+
+
+def subordinate_ids(path: Path, uid: int) -> int:
+    """How many ids ``path`` (/etc/subuid or /etc/subgid) lends to user ``uid``."""
+    return sum(found.count for found in _subordinate(path, _names(uid)))
+
+
+def user_name(uid: int) -> str:
+    """The user's name; the number of one who has none."""
+    try:
+        return pwd.getpwuid(uid).pw_name
+    except KeyError:
+        return str(uid)
+
+
+def _names(uid: int) -> set[str]:
+    """What subuid(5) may call the user."""
+    return {str(uid), user_name(uid)}
 
 
 def _subordinate(path: Path, names: set[str]) -> tuple[Range, ...]:
@@ -229,17 +255,9 @@ def _unshare_user() -> None:
 
 def _why_not(error: OSError) -> str:
     """The switch that forbids user namespaces on this machine, as far as it shows."""
-    for path, bad, say in (
-        ("/proc/sys/kernel/unprivileged_userns_clone", "0", "sysctl kernel.unprivileged_userns_clone=1"),
-        (
-            "/proc/sys/kernel/apparmor_restrict_unprivileged_userns",
-            "1",
-            "sysctl kernel.apparmor_restrict_unprivileged_userns=0",
-        ),
-        ("/proc/sys/user/max_user_namespaces", "0", "sysctl user.max_user_namespaces=15000"),
-    ):
+    for path, bad, say in SWITCHES:
         with contextlib.suppress(OSError):
-            if Path(path).read_text().strip() == bad:
+            if Path("/proc", path).read_text().strip() == bad:
                 return f"let users have namespaces: {say}"
     if error.errno == errno.ENOSPC:
         return "too many user namespaces or too deep a nesting: sysctl user.max_user_namespaces"
