@@ -24,7 +24,7 @@ from layersmith.oci.descriptor import Descriptor
 from layersmith.oci.digest import digest_of
 from layersmith.oci.manifest import Index
 from layersmith.oci.platform import Platform
-from layersmith.oci.timestamp import rfc3339
+from layersmith.oci.timestamp import parse_rfc3339, rfc3339
 from layersmith.ops import ContextInput
 from layersmith.plan import Plan, PlanOptions, plan_platforms
 from layersmith.progress import BuiltLayer, ImageBuilt, Notice, NullProgress, Planned, PlannedStep, Progress
@@ -80,6 +80,8 @@ class Built:
     descriptor: Descriptor
     variants: tuple[Variant, ...]
     solved: Solved
+    record: Build | None = None
+    """What the store keeps of the build."""
 
     @property
     def image(self) -> Image:
@@ -122,7 +124,7 @@ def _asked(request: BuildRequest) -> Build:
         names=request.tags,
         buildfile=request.name,
         text_digest=digest_of(request.text),
-        context=str(request.contexts["main"].root) if "main" in request.contexts else "",
+        context=os.path.abspath(request.contexts["main"].root) if "main" in request.contexts else "",
         target=options.target or "",
         platforms=tuple(str(platform) for platform in request.platforms or (options.platform,)),
         jobs=request.settings.jobs,
@@ -146,7 +148,7 @@ def _build(
     for warning in dict.fromkeys(warning for planned in plans for warning in planned.warnings):
         progress.emit(Notice("warning", warning))
     progress.planned(plans[0])
-    progress.emit(_planned(plans[0]))
+    progress.emit(planned_steps(plans[0]))
 
     def attempt() -> tuple[Solved, list[Image]]:
         solved = Solver(
@@ -183,7 +185,7 @@ def _build(
     if not request.tags:
         store.refs.keep(descriptor)
     progress.built(descriptor.digest)
-    layers = _built_layers(images, solved)
+    layers = built_layers(images, solved)
     progress.emit(ImageBuilt(descriptor.digest, request.tags, layers, time.monotonic() - started))
     return Built(descriptor, variants, solved)
 
@@ -220,7 +222,8 @@ def _complete(store: Store, images: Iterable[Image]) -> None:
     store.cache.settle()
 
 
-def _planned(plan: Plan) -> Planned:
+def planned_steps(plan: Plan) -> Planned:
+    """The plan's steps, as progress tells them."""
     return Planned(
         tuple(
             PlannedStep(
@@ -237,7 +240,8 @@ def _planned(plan: Plan) -> Planned:
     )
 
 
-def _built_layers(images: Iterable[Image], solved: Solved) -> tuple[BuiltLayer, ...]:
+def built_layers(images: Iterable[Image], solved: Solved) -> tuple[BuiltLayer, ...]:
+    """The layers of the images, as progress tells them."""
     steps = {layer.descriptor.digest: step for step, layer in solved.layers.items()}
     layers = dict.fromkeys(layer.descriptor for image in images for layer in image.layers)
     return tuple(BuiltLayer(steps.get(layer.digest), layer.digest, layer.size) for layer in layers)
@@ -325,15 +329,33 @@ def _reader(context: Context) -> Callable[[str], bytes | None]:
 def assemble(planned: Plan, solved: Solved, epoch: int | None) -> Image:
     """The plan's image: its base, and for each line of its history a layer or none.
 
-    A layer that came from the cache keeps the time at which it was made, so the same build twice is the same image.
+    A layer that came from the cache keeps the time at which it was made, and a line without a layer has that of what
+    is below it, so the same build twice is the same image. Later times than ``epoch`` are lowered to it, the base's
+    as well.
     """
-    made = float(epoch if epoch is not None else 0)
-    image = planned.base
+    image = planned.base if epoch is None else _clamped(planned.base, epoch)
+    made = _first_time(planned, solved) if epoch is None else float(epoch)
     for line in planned.history:
         layer = None if line.step is None else solved.layers[line.step]
         if line.step is not None and epoch is None:
             made = max(made, solved.created[line.step])
-        created = rfc3339(made if made or epoch is not None else time.time())
-        image = image.append(layer, History(created, line.created_by, comment=COMMENT))
-    known = rfc3339(made) if made or epoch is not None else planned.base.config.created
-    return image.configured(replace(planned.config, created=known or rfc3339(time.time())))
+        image = image.append(layer, History(rfc3339(made), line.created_by, comment=COMMENT))
+    if epoch is None and not any(line.step is not None for line in planned.history) and image.config.created:
+        return image.configured(replace(planned.config, created=image.config.created))
+    return image.configured(replace(planned.config, created=rfc3339(made)))
+
+
+def _first_time(planned: Plan, solved: Solved) -> float:
+    """What the lines above the first layer's have: the base's time, else the first layer's, else now."""
+    base = parse_rfc3339(planned.base.config.created or "")
+    layers = (solved.created[line.step] for line in planned.history if line.step is not None)
+    return base or next(layers, None) or time.time()
+
+
+def _clamped(base: Image, epoch: int) -> Image:
+    """``base`` with no time in its history later than ``epoch``, as BuildKit has it; its layers are not ours."""
+    history = tuple(
+        replace(entry, created=rfc3339(epoch)) if (parse_rfc3339(entry.created or "") or 0) > epoch else entry
+        for entry in base.config.history
+    )
+    return replace(base, config=replace(base.config, history=history))
