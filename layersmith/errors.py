@@ -90,7 +90,10 @@ class StepError(LayersmithError):
 
 
 class CommandError(StepError):
-    """A step's command ended with ``status`` (as a shell reports it); ``tail`` is its last output."""
+    """A step's command ended with ``status`` (as a shell reports it); ``tail`` is its last output.
+
+    ``kept`` (``BUILD/STEP``) names what is kept of the files that it left, if anything is.
+    """
 
     def __init__(
         self, message: str, *, status: int, tail: str = "", hint: str = "", span: Span | None = None
@@ -98,6 +101,7 @@ class CommandError(StepError):
         super().__init__(message, hint=hint, span=span)
         self.status = status
         self.tail = tail
+        self.kept = ""
 
 
 class CopyError(StepError):

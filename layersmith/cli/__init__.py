@@ -72,10 +72,15 @@ COMMANDS = {
     "rm": Command("containers", "Containers", "Remove containers, with all that they changed and wrote"),
     "cp": Command("container_files", "Containers", "Copy files between a container and this machine"),
     "commit": Command("container_files", "Containers", "Make an image of a container"),
+    "cache mounts": Command(
+        "cache", "Store", "List, inspect, remove, export and import cache mounts (RUN --mount=type=cache)"
+    ),
     "df": Command("housekeeping", "Store", "Show what takes how much space"),
     "prune": Command("housekeeping", "Store", "Delete what nothing needs any more"),
     "fsck": Command("housekeeping", "Store", "Check everything in the store, and repair it"),
     "doctor": Command("doctor", "Store", "Check what of this machine layersmith needs, and say what to do"),
+    "completion": Command("completion", "Help", "Print what a shell needs to complete commands"),
+    "man": Command("man", "Help", "Print a manual page, or write all of them"),
 }
 
 EXIT_STATUSES = (
@@ -110,13 +115,18 @@ def run(argv: Sequence[str]) -> int:
 
 
 def _run(argv: Sequence[str]) -> int:
-    root, rest = _global_options(list(argv))
+    root, rest = global_options(list(argv))
     if not rest or rest[0] in ("-h", "--help", "help"):
         if len(rest) == 1 or not rest:
             print(overview())
             return 0 if rest else 2
         rest = [*rest[1:], "--help"]
-    name, words = _command(rest)
+    if rest[0] == "__complete":
+        from layersmith.cli.complete import complete
+
+        sys.stdout.write(complete(rest[1], rest[2:]))
+        return 0
+    name, words = command_of(rest)
     if name not in COMMANDS:
         return _unknown(name, words)
     module = importlib.import_module(f"layersmith.cli.{COMMANDS[name].module}")
@@ -126,7 +136,7 @@ def _run(argv: Sequence[str]) -> int:
     return _guarded(command_function(name, module), args)
 
 
-def _command(words: list[str]) -> tuple[str, list[str]]:
+def command_of(words: list[str]) -> tuple[str, list[str]]:
     """The command that ``words`` begin with, of two words or one, and what follows; or an unknown word."""
     pair = " ".join(words[:2])
     return (pair, words[2:]) if pair in COMMANDS else (words[0], words[1:])
@@ -141,7 +151,7 @@ def _identifier(name: str) -> str:
     return name.replace("-", "_").replace(" ", "_")
 
 
-def _global_options(argv: list[str]) -> tuple[str | None, list[str]]:
+def global_options(argv: list[str]) -> tuple[str | None, list[str]]:
     """``--root`` may stand before the command, too."""
     if argv and argv[0].startswith("--root="):
         return argv[0].partition("=")[2], argv[1:]

@@ -16,7 +16,7 @@ from layersmith.cli.confine import limit_arguments, security_arguments
 from layersmith.cli.outputs import check_platforms, output_arguments, outputs_of, write
 from layersmith.cli.progress import display, progress_argument
 from layersmith.cli.registries import registry_arguments
-from layersmith.errors import Cancelled
+from layersmith.errors import Cancelled, CommandError
 
 if TYPE_CHECKING:
     from layersmith.bases import StoreBases
@@ -132,35 +132,48 @@ def build(args: argparse.Namespace) -> int:
     from layersmith.store import Store
 
     with ExitStack() as stack:
-        isolate = _isolate(stack)
+        isolate = isolation(stack)
         if os.geteuid() != 0:
             # Before the store is opened: files of other ids in it can only be handled from inside the namespace.
             isolate()
         _end_on_signals()
-        progress = stack.enter_context(display(args.progress, quiet=args.quiet))
+        shown = stack.enter_context(ExitStack())
+        progress: Progress = shown.enter_context(display(args.progress, quiet=args.quiet))
+        if args.explain:
+            from layersmith.cli.explaining import Explaining
+
+            progress = Explaining(progress)
         outputs = outputs_of(args)
         caches = caches_of(args)
         store = stack.enter_context(Store.open(_path(args.root)))
         request, named = build_request(args, store)
         check_platforms(outputs, len(request.platforms))
         borrowed = stack.enter_context(caches.borrowed(store, progress))
-        built = build_image(
-            store,
-            request,
-            bases=bases_of(args, store, named, progress, lazily=stack if borrowed else None),
-            isolate=isolate,
-            fetch=fetch,
-            progress=progress,
-            borrowed=borrowed,
-            inline_cache=caches.inline,
-        )
+        try:
+            built = build_image(
+                store,
+                request,
+                bases=bases_of(args, store, named, progress, lazily=stack if borrowed else None),
+                isolate=isolate,
+                fetch=fetch,
+                progress=progress,
+                borrowed=borrowed,
+                inline_cache=caches.inline,
+            )
+        except CommandError as error:
+            if args.on_error == "shell" and error.kept:
+                from layersmith.cli.debug import shell_after
+
+                shown.__exit__(type(error), error, error.__traceback__)
+                shell_after(error, store, request, isolate)
+            raise
         written = write(args, store, built.descriptor, outputs, progress, epoch=request.settings.epoch)
         caches.lend(store, built, progress)
         _report(args, store, written)
     return 0
 
 
-def _isolate(stack: ExitStack) -> Isolate:
+def isolation(stack: ExitStack) -> Isolate:
     """What isolates this process, once, and forks its spawner, which lives as long as ``stack``."""
 
     @cache

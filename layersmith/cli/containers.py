@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import re
-import sys
 import time
 from argparse import ArgumentParser, Namespace
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from layersmith.cli.errors import show as show_error
-from layersmith.errors import LayersmithError, UsageError
+from layersmith.errors import LayersmithError, NotFoundError, UsageError
 from layersmith.oci.timestamp import rfc3339
 
 if TYPE_CHECKING:
@@ -165,47 +164,49 @@ examples:
   layersmith logs web                  what it wrote, to where it wrote it: 2>/dev/null leaves standard output
   layersmith logs -f --tail 20 web     the last lines, and what comes
   layersmith logs -t --since 10m web   of the last ten minutes, each with its time
+  layersmith logs web:1.2 4            what step 4 of the last build of an image wrote, all of it
 """
 
 
 def logs_arguments(parser: ArgumentParser) -> None:
     add = parser.add_argument
-    add("-f", "--follow", action="store_true", help="go on until the container ends")
+    add("-f", "--follow", action="store_true", help="go on until the container or the build ends")
     add("-t", "--timestamps", action="store_true", help="put the time before each line")
     add("-n", "--tail", default="all", metavar="N", help="only the last N lines")
     add("--since", default="", metavar="TIME", help="only what is newer: 2026-01-31T12:00:00, or 10m for ago")
-    add("container", metavar="CONTAINER")
+    add("container", metavar="CONTAINER|BUILD", help="a container, else a build: see `layersmith builds`")
+    add("step", nargs="?", metavar="STEP", help="of a build: the number of one step")
 
 
 def logs(args: Namespace) -> int:
-    """Print what a container wrote."""
+    """Print what a container, or a build's steps, wrote."""
+    from layersmith.cli.builds import build_called, builds_of, emit_lines, log_lines
     from layersmith.containers.container import is_locked
-    from layersmith.store.log import STDOUT, read_log
+    from layersmith.store.log import read_log
 
-    container = containers_of(args).find(args.container)
-    if not container.config.log:
-        raise UsageError(
-            f"container {container.name} has no log",
-            hint="it was run with --log-driver none, or with --rm in the foreground",
-        )
     if args.tail != "all" and not args.tail.isdecimal():
         raise UsageError(f"--tail {args.tail!r} is neither a number nor all")
-    lines = read_log(
-        container.log,
-        tail=None if args.tail == "all" else int(args.tail),
-        since=_since(args.since),
-        follow=(lambda: is_locked(container.directory)) if args.follow else None,
-    )
-    started = {1: True, 2: True}
-    for line in lines:
-        stream = sys.stdout.buffer if line.stream == STDOUT else sys.stderr.buffer
-        if args.timestamps and started[line.stream]:
-            stream.write(line.time.encode() + b" ")
-        started[line.stream] = line.data.endswith(b"\n")
-        stream.write(line.data)
-        if args.follow or stream is sys.stderr.buffer:
-            stream.flush()
-    sys.stdout.flush()
+    limits: dict[str, Any] = {
+        "tail": None if args.tail == "all" else int(args.tail),
+        "since": _since(args.since),
+    }
+    try:
+        container = containers_of(args).find(args.container)
+    except NotFoundError:
+        build = build_called(args, args.container)
+        if build is None:
+            raise
+        follow = (lambda: builds_of(args).is_running(build.id)) if args.follow else None
+        lines = log_lines(args, build, **limits, follow=follow)
+    else:
+        if not container.config.log:
+            raise UsageError(
+                f"container {container.name} has no log",
+                hint="it was run with --log-driver none, or with --rm in the foreground",
+            )
+        follow = (lambda: is_locked(container.directory)) if args.follow else None
+        lines = read_log(container.log, **limits, follow=follow)
+    emit_lines(lines, timestamps=args.timestamps, flush=args.follow)
     return 0
 
 

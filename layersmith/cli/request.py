@@ -218,6 +218,7 @@ def _settings(args: argparse.Namespace) -> Settings:
     from layersmith.layer.compress import parse_compression
     from layersmith.solve import Settings
 
+    secrets, ssh = run_secrets(args)
     return Settings(
         jobs=max(1, args.jobs),
         no_cache=args.no_cache,
@@ -225,14 +226,19 @@ def _settings(args: argparse.Namespace) -> Settings:
         epoch=_epoch(args),
         compression=parse_compression(args.compression),
         run=RunSettings(
-            secrets=dict(_secret(text) for text in args.secret),
-            ssh=dict(_ssh(text) for text in args.ssh),
+            secrets=secrets,
+            ssh=ssh,
             hosts=_hosts(args),
             dns=tuple(args.dns),
             limits=limits(args),
             isolation=_isolation(args.isolation),
         ),
     )
+
+
+def run_secrets(args: argparse.Namespace) -> tuple[dict[str, Callable[[], bytes]], dict[str, Path]]:
+    """``--secret`` and ``--ssh``, as `RunSettings` has them. Raises UsageError."""
+    return dict(_secret(text) for text in args.secret), dict(_ssh(text) for text in args.ssh)
 
 
 def _epoch(args: argparse.Namespace) -> int | None:

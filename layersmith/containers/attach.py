@@ -12,9 +12,9 @@ from contextlib import ExitStack
 from types import FrameType
 from typing import Protocol, Self
 
-from layersmith.store.log import LogWriter
 from layersmith.containers.streams import Caller, Streams
 from layersmith.linux.runtime import Started
+from layersmith.store.log import LogWriter
 
 FORWARDED = (
     signal.SIGHUP,

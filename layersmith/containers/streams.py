@@ -13,10 +13,10 @@ import os
 import threading
 from collections.abc import Callable
 
-from layersmith.store.log import STDERR, STDOUT, LogWriter
 from layersmith.dataclass import dataclass
 from layersmith.errors import StoreError
 from layersmith.store.files import write_all
+from layersmith.store.log import STDERR, STDOUT, LogWriter
 
 _BLOCK = 1 << 18
 

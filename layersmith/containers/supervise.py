@@ -10,12 +10,12 @@ from contextlib import ExitStack
 
 from layersmith.containers.attach import Attachment, attach
 from layersmith.containers.container import Container
-from layersmith.store.log import LogWriter
 from layersmith.containers.status import EXITED, RUNNING, Status
 from layersmith.containers.streams import Streams
 from layersmith.errors import LayersmithError
 from layersmith.linux.runtime import Runtime, Started
 from layersmith.linux.sandbox import Sandbox
+from layersmith.store.log import LogWriter
 
 FAILED = 125
 

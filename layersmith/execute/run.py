@@ -10,13 +10,13 @@ import os
 import selectors
 import shlex
 import time
-from collections.abc import Callable, Mapping
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Protocol
 
 from layersmith import ops
-from layersmith.dataclass import replace
+from layersmith.dataclass import dataclass, replace
 from layersmith.errors import Cancelled, CommandError, StepError
 from layersmith.execute.cachemounts import cache_directory
 from layersmith.execute.hidden import hiding_overlay
@@ -86,22 +86,33 @@ class Runner:
             CommandError: the command's status was not 0, or its time was up.
             SandboxError, StepError: it could not be started; the caller attaches the place.
         """
+        with self.prepared(op, lowers, pending, trees) as prepared:
+            status, tail = self._supervise(step, op, prepared.sandbox, Mask(list(prepared.secrets)))
+            out_of_memory = prepared.cgroup.out_of_memory()
+        if status:
+            raise _command_error(op, status, tail, out_of_memory)
+        if out_of_memory:
+            self.progress.emit(Notice("warning", f"{_quoted(op)}: {out_of_memory}"))
+
+    @contextmanager
+    def prepared(
+        self,
+        op: ops.ExecOp,
+        lowers: tuple[Path, ...],
+        pending: Pending,
+        trees: Mapping[ops.Input, Tree],
+    ) -> Iterator[Prepared]:
+        """All that `run` would run ``op`` in, for as long as the block lasts. Raises as `run` does."""
         with ExitStack() as exit_stack:
             cgroup = exit_stack.enter_context(cgroups.create(self.settings.limits))
-            prepared = _Prepared(self, op, pending, trees, cgroup, exit_stack)
             root = Overlay(
                 tuple(os.fspath(p) for p in lowers),
                 os.fspath(pending.path),
                 os.fspath(pending.work),
                 userxattr=self.isolation.userxattr,
             )
-            sandbox = prepared.sandbox(root)
-            status, tail = self._supervise(step, op, sandbox, Mask(prepared.secrets))
-            out_of_memory = cgroup.out_of_memory()
-        if status:
-            raise _command_error(op, status, tail, out_of_memory)
-        if out_of_memory:
-            self.progress.emit(Notice("warning", f"{_quoted(op)}: {out_of_memory}"))
+            making = _Making(self, op, pending, trees, cgroup, exit_stack)
+            yield Prepared(making.sandbox(root), cgroup, tuple(making.secrets))
 
     def connect(self, op: ops.ExecOp) -> Connection:
         """The network of ``op``."""
@@ -174,7 +185,16 @@ class Runner:
                         selector.unregister(key.fd)
 
 
-class _Prepared:
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """A RUN ready to be started: its sandbox and control group, and the secrets that no log may show."""
+
+    sandbox: Sandbox
+    cgroup: cgroups.Cgroup
+    secrets: tuple[bytes, ...]
+
+
+class _Making:
     """One RUN made ready: its mounts on the host's side exist for as long as ``exit_stack``."""
 
     def __init__(

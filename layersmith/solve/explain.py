@@ -159,7 +159,10 @@ def _parent_cause(old: BuildStep, new: BuildStep) -> Cause:
     if not ours["parent"].startswith(("sha256:", "scratch")):
         # --link: the facts that it takes from its destination, all in one text.
         return Cause("option", "the destination", theirs["parent"], ours["parent"])
-    return Cause("parent", new.below, theirs.get("parent", ""), ours["parent"], step=new.needs[0])
+    kind, subject = "parent", new.below
+    if subject.startswith("FROM "):
+        kind, subject = "base", subject.removeprefix("FROM ")
+    return Cause(kind, subject, theirs.get("parent", ""), ours["parent"], step=new.needs[0])
 
 
 def _input_causes(name: str, old: str, new: BuildStep, listing: Listing) -> Iterator[Cause]:

@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 
 from layersmith import ops
 from layersmith.dataclass import dataclass
-from layersmith.errors import CacheSourceError, Cancelled, CommandError, SandboxError, located
+from layersmith.errors import CacheSourceError, Cancelled, CommandError, SandboxError, StoreError, located
 from layersmith.execute.copy import copy_items
 from layersmith.execute.mkdir import mkdir_items
 from layersmith.layer.changes import changes
@@ -22,7 +22,7 @@ from layersmith.layer.unpack import merged_root, prepare_upper
 from layersmith.layer.view import View
 from layersmith.linux.binfmt import require
 from layersmith.oci.descriptor import Layer
-from layersmith.progress import LayerPacked, StepStarted
+from layersmith.progress import LayerPacked, Notice, StepStarted
 from layersmith.solve.executor import Executor
 from layersmith.solve.failed import keep_failed
 from layersmith.solve.results import Made, StackedLayer, StepResult, Upper
@@ -49,7 +49,7 @@ def perform(state: StepState, executor: Executor) -> StepResult:
         return _Performance(state, executor).result()
     except BaseException as error:
         state.solver.recorder.failed(state, error)
-        if not isinstance(error, Cancelled):
+        if not isinstance(error, Cancelled | CacheSourceError):
             state.finished("failed")
         raise
 
@@ -128,7 +128,7 @@ class _Performance:
             except CommandError as error:
                 last = attempt == op.retry or bool(self.executor.stop)
                 if last and not self.executor.stop.urgent:
-                    keep_failed(self.state, pending)
+                    self.keep(pending, error)
                 self.store.snapshots.discard(pending)
                 if error.status in (126, 127):
                     self.require_emulators()
@@ -141,6 +141,14 @@ class _Performance:
             else:
                 return pending
         raise AssertionError("a loop over at least one attempt returns or raises")
+
+    def keep(self, pending: Pending, error: CommandError) -> None:
+        """Keep what the failed command left. On a full disk nothing is kept, and the command's own error is what counts."""
+        with suppress(StoreError):
+            error.kept = f"{keep_failed(self.state, pending)}/{self.state.index}"
+            build = error.kept.partition("/")[0]
+            text = f"`layersmith debug {build}` opens a shell in what step {self.state.index} left"
+            self.progress.emit(Notice("info", text))
 
     def require_emulators(self) -> None:
         """Where a program could not be executed: say so, if it is for a machine that this one can't be.

@@ -35,6 +35,7 @@ KEEP_FAILED = 3
 
 RECORD = "build.json"
 LISTINGS = "listings"
+FAILED = "step.json"
 VERSION = 1
 _FINGERPRINT = re.compile(r"([0-9a-f]{12})[0-9a-f]{52}")
 _LETTERS = str.maketrans("0123456789abcdef", "zyxwvutsrqponmlk")
@@ -385,6 +386,18 @@ class Builds:
 
     def _listing(self, digest: str) -> Path:
         return self.root / LISTINGS / digest.rpartition(":")[2]
+
+    def kept(self) -> set[str]:
+        """The digests and DiffIDs of the layers that kept failed steps stand on: not to be pruned."""
+        import json
+
+        found: set[str] = set()
+        for path in self.root.glob(f"*/failed/*/{FAILED}"):
+            with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
+                step = json.loads(path.read_bytes())
+                for layers in (step["layers"], *step["inputs"].values()):
+                    found.update(layer[name] for layer in layers for name in ("digest", "diffID"))
+        return found
 
     def forget_failed(self, keep: int = KEEP_FAILED) -> None:
         """Remove the files of failed steps, but those of the last ``keep`` builds that have any."""

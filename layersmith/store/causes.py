@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from layersmith.store.builds import Cause
 
 _PLAIN = re.compile(r"(file|dir) (\S+) (\S+)(?: ([0-9a-f]+))?")
-_MOST = 100
+_MOST = 80
 _FLAGS = {"--no-cache", "--no-cache-filter", "RUN --no-cache"}
 
 
@@ -27,11 +27,11 @@ def cause_text(cause: Cause) -> str:
         case "option":
             return f"{cause.subject}{_change(cause)}"
         case "parent":
-            return f"the files below, of step {cause.step} {cause.subject}{_change(cause)}"
+            return f"the files below, of step {cause.step} {_short(cause.subject)}{_change(cause)}"
         case "base":
             return f"the base {cause.subject}{_change(cause)}"
         case "input":
-            return f"the files of step {cause.step} {cause.subject}{_change(cause)}"
+            return f"the files of step {cause.step} {_short(cause.subject)}{_change(cause)}"
         case "epoch":
             return f"{cause.subject}{_change(cause)}"
         case "flag":

@@ -125,7 +125,7 @@ class _Pruning:
         self.moves: list[Path] = []
         self.updates: list[Callable[[], None]] = []
         # Pins before names and records: a process that ends in between has turned the ones into the others.
-        self.roots = {*keep, *live_pins(store)}
+        self.roots = {*keep, *live_pins(store), *store.builds.kept()}
         self.images = store.refs.list()
         self.records = list(store.cache.list())
         self.gone: set[Path] = set()
