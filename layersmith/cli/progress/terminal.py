@@ -51,7 +51,7 @@ class Terminal:
     def paint(self, rows: Sequence[Row], *, above: Sequence[Row] = ()) -> None:
         """Put ``rows`` where the last frame was; ``above`` stays for good, and the frame goes below it."""
         columns, _ = self.size()
-        kept = [self._line(row, columns, whole=True) for row in above]
+        kept = [self._line(row, columns, whole=not row.right) for row in above]
         lines = [self._line(row, columns) for row in rows]
         text = "".join(
             line + ERASE_LINE + "\n" for line in (*(k[0] for k in kept), *(line[0] for line in lines))

@@ -89,7 +89,7 @@ def summary_rows(state: State, height: int, glyphs: Glyphs, *, failed: bool) -> 
 
 
 def _title(state: State, now: float) -> Row:
-    finished = sum(state.how.values())
+    finished = state.how.total()
     counts = f"{finished}/{state.total} steps" if state.total else ""
     running = len(state.running())
     parts: list[Part] = [("Building" if state.total or state.steps else "Working", "title")]
