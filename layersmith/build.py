@@ -112,7 +112,8 @@ def build(
     afterwards, whatever came of it.
     """
     with Recorder(store, progress or NullProgress(), _asked(request)) as recorder:
-        return _build(store, request, bases, isolate, fetch, recorder, borrowed, inline_cache=inline_cache)
+        built = _build(store, request, bases, isolate, fetch, recorder, borrowed, inline_cache=inline_cache)
+    return replace(built, record=recorder.record)
 
 
 def _asked(request: BuildRequest) -> Build:

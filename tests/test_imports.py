@@ -17,7 +17,7 @@ PACKAGE = Path(__file__).parent.parent / "layersmith"
 TABLE = (
     ("__main__", "pytest_plugin"),
     ("cli", "api"),
-    ("build", "containers"),
+    ("build", "containers", "recall"),
     ("remotecache",),
     ("bases", "solve"),
     ("plan", "execute", "transport", "anatomy"),
@@ -40,7 +40,7 @@ CONFINED = {
     "zstandard": "layer/compress.py",
     "isal": "layer/compress.py",
     "fsspec": "transport/objects.py",
-    "yaml": "transport/registry_config.py",
+    "yaml": "transport/config_files.py",
     "sqlite3": "store/database.py",
     "argparse": "cli/",
     "rich": "cli/",

@@ -6,6 +6,7 @@ import argparse
 import json
 import os
 import sys
+import time
 from contextlib import ExitStack
 from functools import cache
 from pathlib import Path
@@ -16,6 +17,7 @@ from layersmith.cli.confine import limit_arguments, security_arguments
 from layersmith.cli.outputs import check_platforms, output_arguments, outputs_of, write
 from layersmith.cli.progress import display, progress_argument
 from layersmith.cli.registries import registry_arguments
+from layersmith.cli.upkeep import keep_within_limits
 from layersmith.errors import Cancelled, CommandError
 
 if TYPE_CHECKING:
@@ -126,11 +128,10 @@ def build(args: argparse.Namespace) -> int:
         from layersmith.cli.preview import preview
 
         return preview(args)
-    from layersmith.build import build as build_image
-    from layersmith.cli.request import build_request
-    from layersmith.cli.sources import fetch
+    from layersmith.cli.recalling import question, recalled
     from layersmith.store import Store
 
+    started = time.time()
     with ExitStack() as stack:
         isolate = isolation(stack)
         if os.geteuid() != 0:
@@ -143,9 +144,19 @@ def build(args: argparse.Namespace) -> int:
             from layersmith.cli.explaining import Explaining
 
             progress = Explaining(progress)
+        store = stack.enter_context(Store.open(_path(args.root)))
+        asked = question(args)
+        known = recalled(store, asked, args, progress, started) if asked else None
+        if known is not None:
+            _report(args, store, known)
+            return 0
+        from layersmith.build import build as build_image
+        from layersmith.cli.recalling import remembered
+        from layersmith.cli.request import build_request
+        from layersmith.cli.sources import fetch
+
         outputs = outputs_of(args)
         caches = caches_of(args)
-        store = stack.enter_context(Store.open(_path(args.root)))
         request, named = build_request(args, store)
         check_platforms(outputs, len(request.platforms))
         borrowed = stack.enter_context(caches.borrowed(store, progress))
@@ -167,8 +178,11 @@ def build(args: argparse.Namespace) -> int:
                 shown.__exit__(type(error), error, error.__traceback__)
                 shell_after(error, store, request, isolate)
             raise
+        if asked:
+            remembered(store, asked, request, built)
         written = write(args, store, built.descriptor, outputs, progress, epoch=request.settings.epoch)
         caches.lend(store, built, progress)
+        keep_within_limits(store, progress)
         _report(args, store, written)
     return 0
 

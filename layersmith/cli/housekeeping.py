@@ -6,11 +6,15 @@ import re
 import sys
 import time
 from argparse import ArgumentParser, Namespace
+from typing import TYPE_CHECKING, Any
 
 from layersmith.cli.listing import Column, listing_arguments, show
 from layersmith.cli.stores import open_store
 from layersmith.cli.table import parse_time, printable, size
 from layersmith.errors import StoreError, UsageError
+
+if TYPE_CHECKING:
+    from layersmith.store import Snapshot
 
 # prune
 
@@ -20,16 +24,27 @@ examples:
   layersmith prune --dry-run                only say what would go
   layersmith prune --until 168h             and cache records that were not used for a week
   layersmith prune --keep-storage 10GB      and as many of the longest unused as it takes
-  layersmith prune --all                    and all cache records: the next build runs every step
+  layersmith prune --all                    and all cache records and mounts: the next build runs every step
+
+By itself, after builds, with this in /etc/layersmith/config.yaml or ~/.config/layersmith/config.yaml:
+
+  gc:
+    keep: 20GB        or 10%, of the file system; the longest unused goes first
 """
 
 
 def prune_arguments(parser: ArgumentParser) -> None:
     add = parser.add_argument
-    add("-a", "--all", action="store_true", help="cache records, too")
+    add("-a", "--all", action="store_true", help="cache records and cache mounts, too")
     add("--until", metavar="AGE|TIME", help="spare what was used later: 24h, 7d, or an RFC 3339 time")
     add("--keep-storage", metavar="SIZE", help="drop cache records until the store is no larger: 10GB")
-    add("--filter", action="append", default=[], metavar="until=AGE", help="the same as --until")
+    add(
+        "--filter",
+        action="append",
+        default=[],
+        metavar="until=AGE",
+        help="the same as --until",
+    )
     add("--dry-run", action="store_true", help="remove nothing, only say what would go")
     add("-v", "--verbose", action="store_true", help="name everything")
     add("-f", "--force", action="store_true", help="(for docker's sake: nobody is asked anyway)")
@@ -38,6 +53,7 @@ def prune_arguments(parser: ArgumentParser) -> None:
 def prune(args: Namespace) -> int:
     """Delete what nothing needs any more."""
     from layersmith.containers.container import Containers
+    from layersmith.recall import forget
     from layersmith.store.gc import prune as prune_store
 
     until = args.until
@@ -54,6 +70,8 @@ def prune(args: Namespace) -> int:
             dry_run=args.dry_run,
             keep=Containers(store.root).images(),
         )
+        if not args.dry_run:
+            forget(store)
     if args.verbose or args.dry_run:
         for item in report.removed:
             print(f"{item.kind:<9} {item.name}  {size(item.size)}")
@@ -93,35 +111,51 @@ def byte_count(text: str) -> int:
 DF_EXAMPLES = """\
 examples:
   layersmith df
+  layersmith df -v
   layersmith df --format json
 
-Snapshots are unpacked layers, made again from their blobs when they are needed; records are the database.
+Images and cache are what names and cache records need of the blobs and snapshots below; SHARED is what more than one
+image, or images and cache, need together, and UNIQUE what removing this alone would free. Of blobs and snapshots,
+UNIQUE is what nothing needs. Snapshots are unpacked layers, made again from their blobs when they are needed; logs are
+the recent builds with what failed steps left; records are the database. The total counts each byte once.
 """
 
 
 def df_arguments(parser: ArgumentParser) -> None:
     listing_arguments(parser, quiet="the kinds", trunc=False)
+    parser.add_argument("-v", "--verbose", action="store_true", help="image by image")
 
 
 def df(args: Namespace) -> int:
     """Say what takes how much space."""
-    from layersmith.store.usage import disk_usage
+    from layersmith.store.usage import disk_usage, image_usage, need_usage
 
     with open_store(args, owners=True) as store:
-        usage = disk_usage(store)
-    records = [{"Type": kind, "Count": found.count, "Size": found.size} for kind, found in usage.items()]
-    if args.format is None and not args.quiet:
-        records.append(
-            {
-                "Type": "total",
-                "Count": sum(u.count for u in usage.values()),
-                "Size": sum(u.size for u in usage.values()),
-            }
-        )
+        if args.verbose:
+            usage = image_usage(store)
+        else:
+            usage = need_usage(store) | disk_usage(store)
+    records: list[dict[str, Any]] = [
+        {
+            "Type": kind,
+            "Count": found.count,
+            "Size": found.size,
+            "Shared": found.shared,
+            "Unique": found.size - found.shared,
+        }
+        for kind, found in usage.items()
+    ]
+    if args.format is None and not args.quiet and not args.verbose:
+        disk = [found for found in usage.values() if found.on_disk]
+        total = sum(found.size for found in disk)
+        count = sum(found.count for found in disk)
+        records.append({"Type": "total", "Count": count, "Size": total, "Shared": 0, "Unique": total})
     columns = (
-        Column("TYPE", lambda record: record["Type"]),
-        Column("COUNT", lambda record: str(record["Count"]), right=True),
+        Column("IMAGE" if args.verbose else "TYPE", lambda record: record["Type"]),
+        Column("LAYERS" if args.verbose else "COUNT", lambda record: str(record["Count"]), right=True),
         Column("SIZE", lambda record: size(record["Size"]), right=True),
+        Column("SHARED", lambda record: size(record["Shared"]), right=True),
+        Column("UNIQUE", lambda record: size(record["Unique"]), right=True),
     )
     show(args, records, columns, quiet="Type")
     return 0
@@ -143,10 +177,14 @@ def fsck_arguments(parser: ArgumentParser) -> None:
 
 def fsck(args: Namespace) -> int:
     """Verify the whole store."""
+    from layersmith.layer.verify import snapshot_problem
     from layersmith.store.fsck import fsck as check
 
+    def check_snapshot(snapshot: Snapshot) -> str:
+        return snapshot_problem(store, snapshot.key, snapshot.path)
+
     with open_store(args, owners=True) as store:
-        problems = check(store, repair=args.repair)
+        problems = check(store, repair=args.repair, check_snapshot=check_snapshot)
     for problem in problems:
         done = " (repaired)" if problem.repaired else ""
         print(f"{problem.kind} {printable(problem.name)}: {printable(problem.message)}{done}")

@@ -49,6 +49,8 @@ class Recorder:
         self._logs: dict[int, LogWriter] = {}
         self._written = 0.0
         self._history: list[Build] | None = None
+        self.record: Build | None = None
+        """What was last written; at the end, all of it."""
 
     @property
     def id(self) -> str:
@@ -225,7 +227,8 @@ class Recorder:
 
     def _save(self) -> None:
         steps = tuple(BuildStep(**self._steps[number]) for number in sorted(self._steps))
-        self._store.builds.write(replace(self._build, steps=steps, warnings=tuple(self._warnings)))
+        self.record = replace(self._build, steps=steps, warnings=tuple(self._warnings))
+        self._store.builds.write(self.record)
         self._written = time.monotonic()
 
     def _finish(self) -> None:

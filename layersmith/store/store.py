@@ -5,6 +5,7 @@
     layers/<DiffID>.index                   file indexes of layers
     cache/                                  cache mounts
     builds/<id>/                            the record, logs and failed steps of a build
+    recall/<key>.json                       what the image of an all-cached build depended on
     tmp/                                    the unfinished, a locked directory per process, and what awaits deletion
     locks/                                  flock files
     layersmith.db                           records
