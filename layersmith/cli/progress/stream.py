@@ -21,6 +21,7 @@ from layersmith.progress import (
     LayerPacked,
     Notice,
     Planned,
+    StepExplained,
     StepFinished,
     StepOutput,
     StepStarted,
@@ -30,6 +31,7 @@ from layersmith.progress import (
 TYPES = {
     Planned: "planned",
     StepStarted: "step.started",
+    StepExplained: "step.explained",
     StepOutput: "step.output",
     StepFinished: "step.finished",
     LayerPacked: "layer.packed",
