@@ -60,6 +60,48 @@ class StoreBases:
         return None
 
 
+class SteadyBases:
+    """What a `StoreBases` finds, asked for once, for builds in several stores: all stand on the same images."""
+
+    def __init__(self, source: StoreBases) -> None:
+        self.source = source
+        self._found: dict[tuple[str, Platform], Image] = {}
+
+    def into(self, store: Store) -> CopiedBases:
+        """`plan.Bases` for a build in ``store``."""
+        return CopiedBases(self, store)
+
+    def image(self, name: str, platform: Platform) -> Image:
+        """As `StoreBases.image`, and the same whenever it is asked for."""
+        if (name, platform) not in self._found:
+            self._found[name, platform] = self.source.image(name, platform)
+        return self._found[name, platform]
+
+
+@dataclass(frozen=True, slots=True)
+class CopiedBases:
+    """`plan.Bases` whose images' layers are copied into ``store``, unless they are there."""
+
+    steady: SteadyBases
+    store: Store
+
+    def image(self, name: str, platform: Platform) -> Image:
+        """As `StoreBases.image`."""
+        return self._copied(self.steady.image(name, platform))
+
+    def context(self, name: str, platform: Platform) -> Image | ContextInput | None:
+        """As `StoreBases.context`."""
+        found = self.steady.source.context(name, platform)
+        return self._copied(found) if isinstance(found, Image) else found
+
+    def _copied(self, image: Image) -> Image:
+        for layer in image.layers:
+            if not self.store.blobs.has(layer.descriptor.digest):
+                with self.steady.source.store.blobs.open(layer.descriptor) as reader:
+                    self.store.blobs.ingest(layer.descriptor, iter(lambda: reader.read(1 << 20), b""))
+        return image
+
+
 def remember(store: Store, name: str, top: Descriptor, image: Descriptor) -> None:
     """Call what was pulled ``name``: ``image``, chosen from ``top``; or ``top`` itself, an index, if it has more of it.
 

@@ -10,7 +10,6 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING
 
-from layersmith.bases import StoreBases
 from layersmith.buildfile.instructions import Buildfile, Include
 from layersmith.buildfile.lines import read_check
 from layersmith.buildfile.parser import parse
@@ -26,7 +25,7 @@ from layersmith.oci.manifest import Index
 from layersmith.oci.platform import Platform
 from layersmith.oci.timestamp import parse_rfc3339, rfc3339
 from layersmith.ops import ContextInput
-from layersmith.plan import Plan, PlanOptions, plan_platforms
+from layersmith.plan import Bases, Plan, PlanOptions, plan_platforms
 from layersmith.progress import BuiltLayer, ImageBuilt, Notice, NullProgress, Planned, PlannedStep, Progress
 from layersmith.solve import Isolate, Settings, Solved, Solver
 from layersmith.solve.recorder import Recorder
@@ -98,7 +97,7 @@ def build(
     store: Store,
     request: BuildRequest,
     *,
-    bases: StoreBases,
+    bases: Bases,
     isolate: Isolate,
     fetch: Callable[..., object],
     progress: Progress | None = None,
@@ -136,7 +135,7 @@ def _asked(request: BuildRequest) -> Build:
 def _build(
     store: Store,
     request: BuildRequest,
-    bases: StoreBases,
+    bases: Bases,
     isolate: Isolate,
     fetch: Callable[..., object],
     progress: Recorder,
@@ -248,7 +247,7 @@ def built_layers(images: Iterable[Image], solved: Solved) -> tuple[BuiltLayer, .
     return tuple(BuiltLayer(steps.get(layer.digest), layer.digest, layer.size) for layer in layers)
 
 
-def planned_for(request: BuildRequest, bases: StoreBases) -> tuple[tuple[Platform, ...], tuple[Plan, ...]]:
+def planned_for(request: BuildRequest, bases: Bases) -> tuple[tuple[Platform, ...], tuple[Plan, ...]]:
     """The platforms to build for and the plan for each; they share their steps. Raises as `build`."""
     buildfile = read(request)
     platforms = request.platforms or (request.options.platform,)

@@ -31,6 +31,7 @@ class Command:
 COMMANDS = {
     "build": Command("build", "Building", "Build an image from a Buildfile or Dockerfile"),
     "check": Command("language", "Building", "Look for mistakes in a Buildfile"),
+    "verify": Command("verify", "Building", "Build again from nothing, and say whether the image is the same"),
     "fmt": Command("language", "Building", "Write a Buildfile in the canonical style"),
     "builds": Command("builds", "Building", "List what was built here"),
     "builds inspect": Command("builds", "Building", "Print what is known of a build"),
@@ -226,7 +227,12 @@ def _guarded(command: object, args: argparse.Namespace) -> int:
         raise
     except OSError as error:
         from layersmith.cli.errors import show
+        from layersmith.store.files import DiskFullError, explained
 
+        full = explained(error, error.filename or "a file")
+        if isinstance(full, DiskFullError):
+            show(full)
+            return full.exit_code
         where = f"{error.filename}: " if error.filename else ""
         show(LayersmithError(f"{where}{error.strerror or error}"))
         return LayersmithError.exit_code

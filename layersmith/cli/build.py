@@ -45,8 +45,15 @@ examples:
 
 
 def build_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "context", nargs="?", default=".", metavar="BUILDFILE|DIR|URL|-", help="what to build (default: .)"
+    )
+    build_options(parser)
+
+
+def build_options(parser: argparse.ArgumentParser) -> None:
+    """All that says how to build, but not what."""
     add = parser.add_argument
-    add("context", nargs="?", default=".", metavar="BUILDFILE|DIR|URL|-", help="what to build (default: .)")
     add("-f", "--file", metavar="FILE", help="the Buildfile, if it is not the context's own; - is stdin")
     add("-t", "--tag", action="append", default=[], metavar="NAME[:TAG]", help="name the image (repeatable)")
     add("--target", metavar="STAGE", help="build this stage instead of the last one")
