@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,6 +15,7 @@ from layersmith.layer.files import Files
 from layersmith.layer.index import index_path, open_index
 from layersmith.layer.index_writer import IndexWriter, index_writer, linked_below
 from layersmith.layer.place import ExternalPath, Placement, shown
+from layersmith.layer.verify import snapshot_problem
 from layersmith.layer.view import ROOT, View
 from layersmith.layer.write import SnapshotWriter
 from layersmith.store.files import storing
@@ -83,14 +85,14 @@ def unpack(
     if index is not None:
         key, index = layer_index(store, layer, below)
     for _ in range(2):
-        found = store.snapshots.find(key)
+        found = store.snapshots.find(key, whole=partial(_is_whole, store, key))
         if found is not None:
             return found
         if index is not None:
             placement = Placement(View(store, below) if key != layer.diff_id else None)
         try:
             with store.lock(f"snapshot-{key}"):
-                found = store.snapshots.find(key)
+                found = store.snapshots.find(key, whole=partial(_is_whole, store, key))
                 if found is not None:
                     return found
                 job = _Job(store, layer, key, placement, limits)
@@ -99,6 +101,11 @@ def unpack(
             # Only known once it was read: what this layer is depends on those below.
             key, index = layer_index(store, layer, below)
     raise AssertionError("a placement on known layers asks for none")
+
+
+def _is_whole(store: Store, key: str, path: Path) -> bool:
+    """Whether a snapshot of before a reboot may be used: cheaper to find out than to unpack it again."""
+    return not snapshot_problem(store, key, path)
 
 
 class _Job:

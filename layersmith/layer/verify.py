@@ -7,6 +7,7 @@ shows in the size, and a blob that could say more costs as much to read as unpac
 
 from __future__ import annotations
 
+import contextlib
 import os
 import stat
 from pathlib import Path
@@ -42,6 +43,8 @@ def snapshot_problem(store: Store, key: str, path: Path) -> str:
         top = os.fsencode(path)
         for entry in index:
             problem = _difference(top, entry)
+            if not problem and entry.kind == DIR and entry.path and index.opaque(entry.path):
+                problem = "" if _opaque(top + b"/" + entry.path) else "is not opaque any more"
             if problem:
                 return f"{shown(entry.path)} {problem}"
         return ""
@@ -49,11 +52,22 @@ def snapshot_problem(store: Store, key: str, path: Path) -> str:
         index.close()
 
 
+def _opaque(directory: bytes) -> bool:
+    """Whether a directory hides what the layers below have in it, as a mount of root's or of a user's has it."""
+    for namespace in (b"trusted", b"user"):
+        with contextlib.suppress(OSError):
+            if os.getxattr(directory, namespace + b".overlay.opaque", follow_symlinks=False) == b"y":
+                return True
+    return False
+
+
 def _difference(top: bytes, entry: Entry) -> str:
     path = top + b"/" + entry.path if entry.path else top
     try:
         status = os.lstat(path)
     except OSError as error:
+        if entry.kind == WHT and _opaque(os.path.dirname(path)):
+            return ""  # a step's own upper directory: its layer has a whiteout for each file that this hides
         return f"is not there: {error.strerror}"
     if stat.S_IFMT(status.st_mode) != _TYPES[entry.kind]:
         return "is of another type"

@@ -52,8 +52,10 @@ class Borrowed:
 
 
 @contextmanager
-def borrowed(store: Store, options: Iterable[CacheOption], progress: Progress) -> Iterator[Borrowed]:
-    """Have the caches of ``options`` at hand for a block. One that can't be read is warned of and left out."""
+def borrowed(
+    store: Store, options: Iterable[CacheOption], progress: Progress, *, strict: bool = False
+) -> Iterator[Borrowed]:
+    """Have the caches of ``options`` at hand for a block. One that can't be read is warned of, or with ``strict`` raises."""
     sources: list[CacheSource] = []
     mounts: list[SharedMount] = []
     absent: set[str] = set()
@@ -70,6 +72,8 @@ def borrowed(store: Store, options: Iterable[CacheOption], progress: Progress) -
                     store.cache.lend(document.records)
                     mounts += document.mounts
             except LayersmithError as error:
+                if strict:
+                    raise
                 progress.emit(Notice("warning", f"the cache is not used: {error.message}"))
         absent = {digest for digest in absent if digest not in store.blobs.elsewhere}
         store.blobs.elsewhere.promise(absent, _refuse)

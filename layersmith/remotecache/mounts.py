@@ -62,8 +62,13 @@ def _items(path: Path) -> Iterator[Item]:
             yield entry, content
 
 
-def restore(store: Store, mounts: Iterable[SharedMount], progress: Progress) -> tuple[SharedMount, ...]:
-    """Give ``mounts`` their content where they have none yet; those that got it. One that can't be had is warned of."""
+def restore(
+    store: Store, mounts: Iterable[SharedMount], progress: Progress, *, strict: bool = False
+) -> tuple[SharedMount, ...]:
+    """Give ``mounts`` their content where they have none yet; those that got it.
+
+    One that can't be had is warned of, or with ``strict`` raises.
+    """
     done = []
     for mount in mounts:
         try:
@@ -76,6 +81,8 @@ def restore(store: Store, mounts: Iterable[SharedMount], progress: Progress) -> 
                     _extract(store, mount.layer, new)
                     new.rename(path)
         except LayersmithError as error:
+            if strict:
+                raise
             progress.emit(Notice("warning", f"the cache mount {mount.id} stays empty: {error.message}"))
         else:
             done.append(mount)

@@ -19,6 +19,7 @@ from layersmith.store.cache import Record
 from layersmith.store.files import DiskFullError
 from layersmith.store.graph import Live, mark
 from layersmith.store.locks import locked, try_lock_directory
+from layersmith.store.mounts import KeptMount
 from layersmith.store.session import PREFIX, PRUNE_LOCK, SNAPSHOT, read_pins
 from layersmith.store.usage import disk_usage, file_size, tree_size
 
@@ -30,7 +31,10 @@ DEAD = "dead-"
 
 @dataclass(frozen=True, slots=True)
 class Removed:
-    """Something pruned. ``kind``: ``image``, ``cache``, ``blob``, ``snapshot``, ``index``. ``size`` in bytes on disk."""
+    """Something pruned; ``size`` in bytes on disk.
+
+    ``kind``: ``image``, ``cache``, ``mount``, ``blob``, ``snapshot``, ``index``.
+    """
 
     kind: str
     name: str
@@ -88,22 +92,23 @@ def prune(
     """Remove what no named image, no running process and (but see below) no cache record needs.
 
     Args:
-        all: cache records go, too.
-        until: seconds since the epoch; what was used later stays. Alone, cache records used earlier go.
-        keep_storage: bytes; cache records go, the longest unused first, until blobs, snapshots and indexes take no
-            more than this, or only what images need is left.
+        all: cache records and cache mounts go, too.
+        until: seconds since the epoch; what was used later stays. Alone, records and mounts used earlier go.
+        keep_storage: bytes; cache records and mounts go, the longest unused first, until these and all blobs, snapshots
+            and indexes take no more than this, or only what images, containers and running builds need is left.
         keep: further digests, DiffIDs and snapshot keys that something outside the store's knowledge relies on.
         dry_run: only say what would go.
 
     Raises:
         StoreError: the store is damaged or read-only.
     """
-    total = 0 if keep_storage is None else _prunable(store)
+    total = 0 if keep_storage is None else prunable(store)
     with locked(store.root / "locks" / PRUNE_LOCK):
         pruning = _Pruning(store, until=until, keep=keep)
         pruning.drop_unnamed_images()
         if all or until is not None:
             pruning.drop_records()
+            pruning.drop_mounts()
         pruning.collect()
         if keep_storage is not None:
             pruning.shrink(total - keep_storage)
@@ -123,11 +128,12 @@ class _Pruning:
         self.until = until
         self.removed: list[Removed] = []
         self.moves: list[Path] = []
-        self.updates: list[Callable[[], None]] = []
+        self.updates: list[Callable[[], object]] = []
         # Pins before names and records: a process that ends in between has turned the ones into the others.
         self.roots = {*keep, *live_pins(store), *store.builds.kept()}
         self.images = store.refs.list()
         self.records = list(store.cache.list())
+        self.mounts = [mount for mount in store.mounts.list() if not store.mounts.in_use(mount)]
         self.gone: set[Path] = set()
         self.orphans = orphans(store)
         self.snapshots = store.snapshots.list()
@@ -151,6 +157,19 @@ class _Pruning:
         self.records.remove((record, used))
         self.removed.append(Removed("cache", record.key, 0))
         self.updates.append(lambda: self.store.cache.delete(record.key))
+
+    def drop_mounts(self) -> None:
+        for mount in tuple(self.mounts):
+            if self.until is None or mount.used < self.until:
+                self.drop_mount(mount)
+
+    def drop_mount(self, mount: KeptMount) -> int:
+        """The bytes that it frees."""
+        self.mounts.remove(mount)
+        bytes = sum(map(tree_size, mount.copies))
+        self.removed.append(Removed("mount", mount.id, bytes))
+        self.updates.append(lambda: self.store.mounts.remove(mount))
+        return bytes
 
     def live(self) -> Live:
         live = mark(self.store.blobs, [*self.roots, *(entry.digest for _, entry in self.images)])
@@ -189,14 +208,19 @@ class _Pruning:
             self.moves.append(path)
 
     def shrink(self, excess: int) -> None:
-        """Drop cache records, the longest unused first, until ``excess`` bytes or more go with what only they need."""
+        """Drop records and mounts, the longest unused first, until ``excess`` bytes or more go with what only they need."""
         kept = mark(self.store.blobs, [*self.roots, *(entry.digest for _, entry in self.images)])
         layers = [record.layer for record, _ in self.records if record.layer is not None]
         users = Counter(layer.diff_id for layer in layers)
         excess -= sum(item.size for item in self.removed)
-        for record, used in tuple(self.records):
+        oldest: list[tuple[float, Record | KeptMount]] = [(used, record) for record, used in self.records]
+        oldest += [(mount.used, mount) for mount in self.mounts]
+        for used, record in sorted(oldest, key=lambda pair: pair[0]):
             if excess <= 0 or (self.until is not None and used >= self.until):
                 break
+            if isinstance(record, KeptMount):
+                excess -= self.drop_mount(record)
+                continue
             self.drop_record(record, used)
             if record.layer is not None:
                 users[record.layer.diff_id] -= 1
@@ -241,9 +265,10 @@ class _Pruning:
             update()
 
 
-def _prunable(store: Store) -> int:
+def prunable(store: Store) -> int:
+    """Bytes of all that `prune` may remove: blobs, snapshots, indexes and cache mounts."""
     usage = disk_usage(store)
-    return sum(usage[kind].size for kind in ("blobs", "snapshots", "indexes"))
+    return sum(usage[kind].size for kind in ("blobs", "snapshots", "indexes", "cache mounts"))
 
 
 def live_pins(store: Store) -> set[str]:

@@ -22,6 +22,7 @@ from typing import Any
 from layersmith.dataclass import dataclass, field
 from layersmith.errors import TransportError, UsageError
 from layersmith.oci.reference import DEFAULT_DOMAIN, Reference, parse_reference
+from layersmith.transport.config_files import config_files, mapping, user_directory
 from layersmith.transport.tls import Trust
 from layersmith.transport.urls import is_loopback
 
@@ -71,15 +72,13 @@ class RegistryConfig:
         Raises:
             UsageError: a file is not YAML, or says something that is not known.
         """
-        home = Path(environ.get("HOME") or "/")
-        user = Path(environ.get("XDG_CONFIG_HOME") or home / ".config")
+        user = user_directory(environ)
         registries: dict[str, RegistryEntry] = {}
         aliases: dict[str, str] = {}
-        for path in (Path("/etc/layersmith/config.yaml"), user / "layersmith/config.yaml"):
-            if path.is_file():
-                more, names = _read(path)
-                registries |= more
-                aliases |= names
+        for path, top in config_files(environ):
+            more, names = _read(path, top)
+            registries |= more
+            aliases |= names
         for name in insecure:
             registries[name] = RegistryEntry(registries.get(name, RegistryEntry()).mirrors, insecure=True)
         certs = (user / "layersmith", Path("/etc/layersmith"), user / "containers", Path("/etc/containers"))
@@ -154,20 +153,13 @@ def _hostname(host: str) -> str:
     return name.strip("[]") if colon and port.isdigit() else host.strip("[]")
 
 
-def _read(path: Path) -> tuple[dict[str, RegistryEntry], dict[str, str]]:
-    import yaml
-
-    try:
-        document = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, yaml.YAMLError) as error:
-        raise UsageError(f"{path} can't be read: {error}") from None
-    top = _mapping(document, path, "the file")
+def _read(path: Path, top: dict[Any, Any]) -> tuple[dict[str, RegistryEntry], dict[str, str]]:
     registries = {
         str(name): _entry(value, path, str(name))
-        for name, value in _mapping(top.get("registries"), path, "registries").items()
+        for name, value in mapping(top.get("registries"), path, "registries").items()
     }
     aliases = {}
-    for name, target in _mapping(top.get("aliases"), path, "aliases").items():
+    for name, target in mapping(top.get("aliases"), path, "aliases").items():
         if not isinstance(target, str):
             raise UsageError(f"{path}: the alias {name} is not a name")
         parse_reference(target)
@@ -176,7 +168,7 @@ def _read(path: Path) -> tuple[dict[str, RegistryEntry], dict[str, str]]:
 
 
 def _entry(value: Any, path: Path, name: str) -> RegistryEntry:
-    entry = _mapping(value, path, f"registries: {name}")
+    entry = mapping(value, path, f"registries: {name}")
     if unknown := sorted(set(entry) - {"mirrors", "insecure"}):
         raise UsageError(f"{path}: {name}: unknown key {unknown[0]!r}", hint="known are mirrors and insecure")
     mirrors, insecure = entry.get("mirrors") or [], entry.get("insecure", False)
@@ -190,11 +182,3 @@ def _entry(value: Any, path: Path, name: str) -> RegistryEntry:
                 f"{path}: {name}: the mirror {mirror} has a scheme", hint="write host[:port][/path]"
             )
     return RegistryEntry(tuple(mirror.rstrip("/") for mirror in mirrors), insecure)
-
-
-def _mapping(value: Any, path: Path, what: str) -> dict[Any, Any]:
-    if value is None:
-        return {}
-    if not isinstance(value, dict):
-        raise UsageError(f"{path}: {what} is not a mapping")
-    return value

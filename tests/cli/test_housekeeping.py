@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable
 from typing import Any
 
@@ -32,11 +33,29 @@ def test_prune_keeps_what_a_name_needs(cli: Any, load: Load) -> None:
 
 
 def test_df_adds_up(cli: Any, load: Load) -> None:
-    """The table's last row is the sum; JSON has one object a kind."""
+    """The table's last row is the sum of what is on disk; JSON has one object a kind."""
     load("web:1", {"a": b"a" * 10000})
     records = [json.loads(line) for line in cli("df", "--format", "json").splitlines()]
-    assert {record["Type"]: record["Count"] for record in records}["blobs"] == 3
-    assert cli("df").splitlines()[-1].split()[:2] == ["total", str(sum(r["Count"] for r in records))]
+    counts = {record["Type"]: record["Count"] for record in records}
+    assert (counts["images"], counts["blobs"]) == (1, 3)
+    on_disk = sum(counts.values()) - counts["images"] - counts["cache"]
+    assert cli("df").splitlines()[-1].split()[:2] == ["total", str(on_disk)]
+
+
+def test_df_tells_shared_from_unique(cli: Any, load: Load) -> None:
+    """What two images need together is shared; what removing one would free is unique; orphans are nobody's."""
+    shared, own = {"shared": os.urandom(50_000)}, {"own": os.urandom(30_000)}
+    load("one:1", shared)
+    load("two:1", shared, own)
+    rows = {r["Type"]: r for r in map(json.loads, cli("df", "-v", "--format", "json").splitlines())}
+    assert rows["one:1"]["Shared"] == rows["two:1"]["Shared"] > 50_000
+    assert rows["two:1"]["Unique"] - rows["one:1"]["Unique"] > 29_000
+    cli("rmi", "two:1")
+    kinds = {r["Type"]: r for r in map(json.loads, cli("df", "--format", "json").splitlines())}
+    assert kinds["blobs"]["Unique"] > 29_000
+    cli("prune")
+    kinds = {r["Type"]: r for r in map(json.loads, cli("df", "--format", "json").splitlines())}
+    assert kinds["blobs"]["Unique"] == 0
 
 
 def test_fsck_names_a_damaged_blob_and_its_image(cli: Any, load: Load) -> None:
