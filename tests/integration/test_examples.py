@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import signal
 import socket
@@ -18,7 +19,14 @@ import pytest
 from program import Layersmith
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
-TESTED = {"c-scratch", "hello", "overlay-tour", "python-web", "static-site"}
+EXTENSIONS = {
+    "include": {"INCLUDE"},
+    "run-flags": {"RUN --no-cache", "RUN --retry", "RUN --timeout"},
+    "unset": {"UNSET"},
+    "variables": {"a variable in COPY --from", "a variable in --mount=from=", "a variable in --exclude"},
+}
+"""What each of these shows that a Dockerfile can't have."""
+TESTED = {"c-scratch", "hello", "overlay-tour", "python-web", "static-site", *EXTENSIONS}
 """The tour by test_overlay_tour.py."""
 
 OFFLINE = ("unshare", "--net") if os.geteuid() == 0 and shutil.which("unshare") else ()
@@ -71,6 +79,60 @@ def test_static_site(follow: Callable[..., list[subprocess.CompletedProcess[str]
     for page in ("about", "index"):
         title = (EXAMPLES / "static-site" / "pages" / f"{page}.txt").read_text().splitlines()[0]
         assert f"<title>{title}</title>" in (site / f"{page}.html").read_text()
+
+
+def test_include(follow: Callable[..., list[subprocess.CompletedProcess[str]]]) -> None:
+    """A file that includes a file that includes a file, each path relative to its own."""
+    *_, ran = follow("include")
+    assert ran.stdout == "Hello from greeter, kept by the example team\n"
+
+
+def test_unset(follow: Callable[..., list[subprocess.CompletedProcess[str]]], layersmith: Layersmith) -> None:
+    """What the base set is gone from the config; what is not named stays."""
+    *_, ran = follow("unset")
+    assert ran.stdout == "DEBUG=unset LEVEL=\n"
+    config = json.loads(layersmith("inspect", "--format", "{{json .Config}}", "bare").stdout)
+    assert config["ExposedPorts"] == {"80/tcp": {}}
+    assert config["Volumes"] == {"/data": {}}
+    assert not config.get("Labels")
+
+
+def test_run_flags(
+    follow: Callable[..., list[subprocess.CompletedProcess[str]]], layersmith: Layersmith
+) -> None:
+    """The flaky step is tried until it works; in the next build only the --no-cache step runs."""
+    *_, built, ran = follow("run-flags")
+    assert ran.stdout == "asked at every build\n" + "attempt\n" * 3 + "in time\n"
+    assert re.findall(r"trying again \((.*)\)", built.stderr) == ["1 of 3", "2 of 3"]
+    again = layersmith("build", EXAMPLES / "run-flags").stderr
+    assert "4 steps" in again
+    assert "1 ran" in again
+
+
+def test_variables(
+    follow: Callable[..., list[subprocess.CompletedProcess[str]]], layersmith: Layersmith
+) -> None:
+    """One argument picks the stage, and the other stage is not built; another what stays out."""
+    *_, built, ran = follow("variables")
+    assert ran.stdout == "*** fancy ***\nindex.txt motto twice\n"
+    assert "[plain" not in built.stderr
+    arguments = ("--build-arg", "HIDDEN=*.txt", "-t", "plain")
+    assert "[fancy" not in layersmith("build", *arguments, EXAMPLES / "variables").stderr
+    assert layersmith("run", "--rm", "plain").stdout == "plain and simple\nmotto next.draft twice\n"
+
+
+@pytest.mark.parametrize("example", sorted(EXTENSIONS))
+def test_extensions_are_named_in_a_portable_dialect(example: str, layersmith: Layersmith) -> None:
+    """Each one that the example shows, and by default none."""
+    assert layersmith("check", EXAMPLES / example).stdout == ""
+    words = ("check", "--dialect", "dockerfile", "--format", "json", EXAMPLES / example)
+    found = json.loads(layersmith(*words, status=1).stdout)
+    assert {finding["rule"] for finding in found} == {"DockerfileDialect"}
+    named = {
+        finding["message"].removesuffix(" is an extension that other builders do not know")
+        for finding in found
+    }
+    assert named == EXTENSIONS[example]
 
 
 @pytest.fixture(scope="session")
