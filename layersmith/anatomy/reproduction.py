@@ -10,7 +10,6 @@ from layersmith.dataclass import dataclass
 from layersmith.image import Image
 from layersmith.layer.blob import open_tar
 from layersmith.layer.entry import Entry
-from layersmith.layer.place import shown
 from layersmith.oci.timestamp import rfc3339
 
 if TYPE_CHECKING:
@@ -116,11 +115,11 @@ def _layer_differences(one: tuple[Store, Layer], other: tuple[Store, Layer]) -> 
     before, after = _files(*one), _files(*other)
     for path in sorted({*before, *after}):
         if path not in after:
-            yield Difference(shown(path), "only", "there", "not there")
+            yield Difference(_text(path), "only", "there", "not there")
         elif path not in before:
-            yield Difference(shown(path), "only", "not there", "there")
+            yield Difference(_text(path), "only", "not there", "there")
         else:
-            yield from _file_differences(shown(path), before[path], after[path])
+            yield from _file_differences(_text(path), before[path], after[path])
     if list(before) != list(after) and set(before) == set(after):
         yield Difference("", "order", "", "of the same paths another one")
 
@@ -146,6 +145,11 @@ def _file_differences(path: str, before: tuple[Entry, str], after: tuple[Entry, 
         yield Difference(path, "content", f"sha256:{before[1]}", f"sha256:{after[1]}")
 
 
+def _text(path: bytes) -> str:
+    """A path or a name in UTF-8, other bytes as escapes."""
+    return path.decode("utf-8", "backslashreplace")
+
+
 def _value(member: str, value: Any) -> str:
     match member:
         case "mode":
@@ -153,9 +157,9 @@ def _value(member: str, value: Any) -> str:
         case "mtime":
             return rfc3339(value) if 0 <= value < 1 << 37 else str(value)
         case "link" | "kind":
-            return shown(value)
+            return _text(value)
         case "xattrs":
-            return " ".join(f"{shown(name)}={data.hex()}" for name, data in value)
+            return " ".join(f"{_text(name)}={data.hex()}" for name, data in value)
     return str(value)
 
 

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from layersmith.cli.build import build_options
+from layersmith.cli.table import terminal_safe
 from layersmith.errors import NotFoundError, UsageError
 
 if TYPE_CHECKING:
@@ -285,7 +286,7 @@ def _report(args: Namespace, name: str, verdicts: dict[Platform, Verdict]) -> No
 
 def _told(difference: Difference) -> str:
     what = f"{difference.path} {difference.what}".strip()
-    return f"{what}: {difference.first} in the first build, {difference.second} in the second"
+    return terminal_safe(f"{what}: {difference.first} in the first build, {difference.second} in the second")
 
 
 def _cut(text: str, width: int = 80) -> str:

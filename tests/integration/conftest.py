@@ -198,3 +198,12 @@ def debian_mirrors() -> list[str]:
 def toolchain() -> str:
     """A Buildfile's first stage, ``tools``: Debian with a C compiler and Python, by apt-get."""
     return TOOLCHAIN
+
+
+@pytest.fixture(scope="session")
+def tools(debian: Layersmith, toolchain: str, tmp_path_factory: pytest.TempPathFactory) -> Layersmith:
+    """The Debian store, with the bases that the READMEs have mmdebstrap make."""
+    context = tmp_path_factory.mktemp("tools")
+    (context / "Buildfile").write_text(toolchain)
+    debian("build", "-t", "debian:gcc", "-t", "debian:python", context, timeout=600)
+    return debian

@@ -135,15 +135,6 @@ def test_extensions_are_named_in_a_portable_dialect(example: str, layersmith: La
     assert named == EXTENSIONS[example]
 
 
-@pytest.fixture(scope="session")
-def tools(debian: Layersmith, toolchain: str, tmp_path_factory: pytest.TempPathFactory) -> Layersmith:
-    """The Debian store, with the bases that the READMEs have mmdebstrap make."""
-    context = tmp_path_factory.mktemp("tools")
-    (context / "Buildfile").write_text(toolchain)
-    debian("build", "-t", "debian:gcc", "-t", "debian:python", context, timeout=600)
-    return debian
-
-
 @pytest.mark.slow
 @pytest.mark.root
 @pytest.mark.needs_mmdebstrap

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import io
+import json
 import os
+import subprocess
+import tarfile
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -47,8 +52,6 @@ def buildfile(context: Path) -> Path:
 
 @pytest.fixture
 def archive(context: Path, buildfile: Path) -> Path:
-    import tarfile
-
     with tarfile.open(context / "files.tar", "w") as tar:
         tar.add(context / "files", "files")
     return context / "files.tar"
@@ -102,3 +105,52 @@ def test_the_same_manifest_without_the_cache(layersmith: Layersmith, base: str, 
     assert build() == first
     assert build("--source-date-epoch", EPOCH, epoch="1") == first
     assert build(epoch="1500000000") != first
+
+
+def test_the_same_manifest_from_the_cache_at_another_time(
+    layersmith: Layersmith, base: str, context: Path
+) -> None:
+    """Lines without a layer have the time of what is below them, not that of the day."""
+    for text in (
+        "FROM base\nARG a\nLABEL b=c\nCOPY f /\n",
+        "FROM base\nLABEL b=c\n",
+        "FROM scratch\nENV a=b\nCOPY f /\n",
+    ):
+        (context / "Buildfile").write_text(text)
+        (context / "f").write_text("f")
+        digests = []
+        for _ in range(2):
+            layersmith("build", "-t", "again", context)
+            digests.append(layersmith.digest("again"))
+            time.sleep(1.1)
+        assert digests[0] == digests[1]
+
+
+def test_no_time_in_the_image_is_later_than_the_epoch(
+    layersmith: Layersmith, base: str, context: Path, tmp_path: Path
+) -> None:
+    """Config, history (the base's, too), index, and every entry of every layer that the build made."""
+    (context / "f").write_text("f")
+    (context / "Buildfile").write_text(
+        "FROM base AS first\nRUN touch /made\nFROM first\nLABEL a=b\nCOPY f /\nWORKDIR /w\nRUN echo x > y && mkdir z\n"
+    )
+    # Without the epoch its base gets today's times.
+    layersmith("build", "-t", "first", "--target", "first", context)
+    (context / "further").write_text("FROM first\nRUN touch /more\nCOPY f /\n")
+    for file in ("Buildfile", "further"):
+        layersmith("build", "-t", "image", "--source-date-epoch", EPOCH, "-f", context / file, context)
+        found = json.loads(layersmith("inspect", "image").stdout)[0]
+        text = json.dumps(found)
+        layers = tmp_path / file
+        layersmith("export", "image", "-o", f"type=layers,dest={layers}")
+        listed = json.loads((layers / "layers.json").read_text())
+        own = 4 if file == "Buildfile" else 2
+        times = [entry["created"] for entry in listed]
+        assert all(created <= "2020-09-13T12:26:40Z" for created in times), text
+        assert found["Created"] == "2020-09-13T12:26:40Z"
+        for entry in listed[-own:]:
+            unpacked = subprocess.run(
+                ["zstd", "-dc", layers / entry["file"]], capture_output=True, check=True
+            ).stdout
+            with tarfile.open(fileobj=io.BytesIO(unpacked)) as tar:
+                assert all(member.mtime <= int(EPOCH) for member in tar)
