@@ -28,7 +28,8 @@ def examples(text: str) -> list[str]:
 def test_the_overview_lists_every_command() -> None:
     """Each on a line that fits a terminal."""
     lines = overview().splitlines()
-    found = [re.split(r"\s{2,}", re.sub(rf"^  ({'|'.join(COMMANDS)}) ", r"\1  ", line)) for line in lines]
+    names = "|".join(sorted(COMMANDS, key=len, reverse=True))
+    found = [re.split(r"\s{2,}", re.sub(rf"^  ({names}) ", r"\1  ", line)) for line in lines]
     for name, command in COMMANDS.items():
         assert [name, command.help] in found
     assert max(map(len, lines)) <= 120
@@ -45,9 +46,10 @@ def test_every_command_has_examples_that_parse(name: str) -> None:
     for line in examples(parser.epilog):
         words = shlex.split(line, comments=True)
         for start, word in enumerate(words[:-1]):
-            count = len(name.split())
-            if word.lstrip("$(") == "layersmith" and words[start + 1 : start + 1 + count] == name.split():
-                arguments = words[start + 1 + count :]
+            if word.lstrip("$(") != "layersmith":
+                continue
+            called, arguments = command_line.command_of(words[start + 1 :])
+            if called == name:
                 end = next((n for n, w in enumerate(arguments) if w[0] in "|&;<>"), len(arguments))
                 if not any("$(" in word for word in arguments[:end]):
                     parser.parse_args(arguments[:end])
