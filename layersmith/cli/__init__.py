@@ -37,6 +37,7 @@ COMMANDS = {
     "builds inspect": Command("builds", "Building", "Print what is known of a build"),
     "builds rm": Command("builds", "Building", "Forget builds, with their logs and what failed steps left"),
     "explain": Command("builds", "Building", "Say why the steps of a build ran"),
+    "report": Command("report", "Building", "Write a page that shows what a build did, when and why"),
     "debug": Command("debug", "Building", "Open a shell in what a failed step left"),
     "import": Command(
         "transfer", "Images", "Make an image of a root file system, or of this machine's programs"

@@ -1,0 +1,128 @@
+"""When each step of a build ran, on which worker. In: a `Build`. Out: bars, the critical path, and both as SVG."""
+
+from __future__ import annotations
+
+from layersmith.cli.pages.html import Markup, element, join
+from layersmith.cli.units import human_seconds
+from layersmith.dataclass import dataclass
+from layersmith.store.builds import Build, BuildStep
+
+WIDTH, LEFT, LANE, TOP = 1140, 84, 26, 22
+LEAST = 2.0
+"""Width in pixels of a bar that would be too thin to see."""
+
+
+@dataclass(frozen=True, slots=True)
+class Bar:
+    """What was done for a step, from ``start`` to ``end`` in seconds since the build began; ``lane`` as `lanes` names it."""
+
+    step: BuildStep
+    lane: str
+    kind: str
+    start: float
+    end: float
+
+
+def bars(build: Build) -> list[Bar]:
+    """What ran, hit and was packed, by time. Packing has lanes of its own: it goes on while other steps run."""
+    found = []
+    packs: list[float] = []
+    for step in sorted(build.steps, key=lambda step: step.pack_started or 0):
+        if step.pack_started is None or step.pack_finished is None:
+            continue
+        lane = next((n for n, until in enumerate(packs) if until <= step.pack_started), len(packs))
+        packs[lane:] = [step.pack_finished, *packs[lane + 1 :]]
+        found.append(_bar(build, step, f"pack {lane + 1}", "packed", step.pack_started, step.pack_finished))
+    for step in build.steps:
+        if step.started is None or step.finished is None:
+            continue
+        if step.outcome == "hit":
+            found.append(_bar(build, step, "cache", "hit", step.started, step.finished))
+        elif step.outcome in ("ran", "failed", "cancelled"):
+            lane_name = f"worker {(step.worker or 0) + 1}"
+            found.append(_bar(build, step, lane_name, step.outcome, step.started, step.finished))
+    return sorted(found, key=lambda bar: (bar.start, bar.step.number))
+
+
+def _bar(build: Build, step: BuildStep, lane: str, kind: str, start: float, end: float) -> Bar:
+    return Bar(step, lane, kind, max(0.0, start - build.started), max(0.0, end - build.started))
+
+
+def lanes(found: list[Bar]) -> list[str]:
+    """The cache's, the workers', the packers'."""
+    order = {"cache": 0, "worker": 1, "pack": 2}
+    return sorted({bar.lane for bar in found}, key=lambda lane: (order[lane.split()[0]], len(lane), lane))
+
+
+def critical_path(build: Build) -> tuple[BuildStep, ...]:
+    """The steps that the build's end waited for: from the last to end, always the need that ended last."""
+    by_number = {step.number: step for step in build.steps}
+    ended = [step for step in build.steps if step.finished is not None and step.outcome != "base"]
+    path = []
+    here = max(ended, key=lambda step: step.finished or 0.0, default=None)
+    while here is not None:
+        path.append(here)
+        needs = [by_number[number] for number in here.needs if number in by_number]
+        needs = [step for step in needs if step.finished is not None and step.outcome != "base"]
+        here = max(needs, key=lambda step: step.finished or 0.0, default=None)
+    return tuple(reversed(path))
+
+
+def duration(build: Build) -> float:
+    """Seconds from the build's beginning to its end, or to the last thing known of it."""
+    ends = [
+        build.finished,
+        *(step.finished for step in build.steps),
+        *(step.pack_finished for step in build.steps),
+    ]
+    return max(max((end for end in ends if end is not None), default=build.started) - build.started, 0.001)
+
+
+def drawn(build: Build) -> Markup:
+    """The timeline; each bar is a link to its step."""
+    found = bars(build)
+    names = lanes(found)
+    whole = duration(build)
+    critical = {step.number for step in critical_path(build)}
+    scale = (WIDTH - LEFT - 10) / whole
+    height = TOP + LANE * len(names) + 6
+    parts = []
+    for tick in range(6):
+        x = LEFT + (WIDTH - LEFT - 10) * tick / 5
+        parts.append(element("line", x1=x, x2=x, y1=TOP - 4, y2=height))
+        anchor = "end" if tick == 5 else "middle"
+        parts.append(
+            element("text", human_seconds(whole * tick / 5), x=x, y=14, text_anchor=anchor, class_="soft")
+        )
+    for number, name in enumerate(names):
+        parts.append(element("text", name, x=8, y=TOP + LANE * number + 17))
+    for bar in found:
+        title = f"#{bar.step.number} {bar.step.name}: {bar.kind}, {human_seconds(bar.end - bar.start)}"
+        rect = element(
+            "rect",
+            x=LEFT + bar.start * scale,
+            y=TOP + LANE * names.index(bar.lane) + 3,
+            width=max(LEAST, (bar.end - bar.start) * scale),
+            height=LANE - 8,
+            class_=bar.kind + (" critical" if bar.step.number in critical and bar.kind != "packed" else ""),
+            data_step=bar.step.number,
+            data_start=bar.start,
+            data_end=bar.end,
+        )
+        label = element("title", title)
+        parts.append(element("a", label, rect, href=f"#step-{bar.step.number}", aria_label=title))
+    svg = element(
+        "svg", *parts, width=WIDTH, height=height, role="group", aria_label="timeline", data_scale=scale
+    )
+    return element("div", svg, class_="scroll", id="timeline")
+
+
+def key() -> Markup:
+    """What the colours mean."""
+    words = (("hit", "hit"), ("ran", "ran"), ("packed", "packed"), ("failed", "failed"))
+    return element(
+        "p",
+        join(*(element("span", word, class_=kind) for kind, word in words)),
+        "Outlined: the critical path. Arrow keys go from bar to bar.",
+        class_="key soft",
+    )
