@@ -32,7 +32,7 @@ _OPTIONS = {
 """What a person calls a field."""
 
 
-def op_causes(old: dict[str, Any], new: dict[str, Any], arguments: frozenset[str]) -> Iterator[Cause]:
+def op_causes(old: dict[str, Any], new: dict[str, Any], arguments: set[str]) -> Iterator[Cause]:
     """The fields that differ; ``arguments`` are the variables that come from ARG rather than ENV."""
     for name in new:
         if name in ("type", "process", "mounts", "privileges") or old.get(name) == new[name]:
@@ -44,7 +44,7 @@ def op_causes(old: dict[str, Any], new: dict[str, Any], arguments: frozenset[str
         yield from _privilege_causes(old.get("privileges") or {}, new.get("privileges") or {})
 
 
-def _process_causes(old: dict[str, Any], new: dict[str, Any], arguments: frozenset[str]) -> Iterator[Cause]:
+def _process_causes(old: dict[str, Any], new: dict[str, Any], arguments: set[str]) -> Iterator[Cause]:
     if old["args"] != new["args"]:
         if old["args"][:-1] != new["args"][:-1] and old["args"][-1:] == new["args"][-1:]:
             yield Cause("option", "SHELL", " ".join(old["args"][:-1]), " ".join(new["args"][:-1]))
@@ -85,11 +85,15 @@ def _mount_causes(old: list[dict[str, Any]], new: list[dict[str, Any]]) -> Itera
             yield Cause(
                 "mount",
                 target,
-                ",".join(f"{name}={_shown(one.get(name))}" for name in fields),
-                ",".join(f"{name}={_shown(other[name])}" for name in fields),
+                ",".join(_field(name, one.get(name)) for name in fields),
+                ",".join(_field(name, other[name]) for name in fields),
             )
     if before == after and old != new:
         yield Cause("mount", "the order of the mounts")
+
+
+def _field(name: str, value: Any) -> str:
+    return f"{name}={value:04o}" if name == "mode" and isinstance(value, int) else f"{name}={_shown(value)}"
 
 
 def _target(mount: dict[str, Any]) -> str:

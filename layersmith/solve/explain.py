@@ -141,28 +141,30 @@ def causes_between(old: BuildStep, new: BuildStep, *, listing: Listing) -> Itera
     """What differs between two steps."""
     theirs, ours = old.parts or {}, new.parts or {}
     if theirs["op"] != ours["op"]:
-        yield from op_causes(theirs["identity"], ours["identity"], frozenset(new.arguments))
+        yield from op_causes(theirs["identity"], ours["identity"], {*old.arguments, *new.arguments})
     if theirs.get("epoch") != ours.get("epoch"):
         yield Cause("epoch", "SOURCE_DATE_EPOCH", _text(theirs.get("epoch")), _text(ours.get("epoch")))
     for name in _different(theirs.get("inputs", {}), ours["inputs"]):
         yield from _input_causes(name, theirs["inputs"][name], new, listing)
     if ours.get("parent") and theirs.get("parent") != ours["parent"]:
-        yield _parent_cause(old, new)
+        yield from _parent_causes(old, new)
 
 
 def _text(value: object) -> str:
     return "" if value is None else str(value)
 
 
-def _parent_cause(old: BuildStep, new: BuildStep) -> Cause:
+def _parent_causes(old: BuildStep, new: BuildStep) -> Iterator[Cause]:
     theirs, ours = old.parts or {}, new.parts or {}
     if not ours["parent"].startswith(("sha256:", "scratch")):
         # --link: the facts that it takes from its destination, all in one text.
-        return Cause("option", "the destination", theirs["parent"], ours["parent"])
+        if theirs["identity"].get("link"):
+            yield Cause("option", "the destination", theirs["parent"], ours["parent"])
+        return
     kind, subject = "parent", new.below
     if subject.startswith("FROM "):
         kind, subject = "base", subject.removeprefix("FROM ")
-    return Cause(kind, subject, theirs.get("parent", ""), ours["parent"], step=new.needs[0])
+    yield Cause(kind, subject, theirs.get("parent", ""), ours["parent"], step=new.needs[0])
 
 
 def _input_causes(name: str, old: str, new: BuildStep, listing: Listing) -> Iterator[Cause]:
@@ -176,13 +178,23 @@ def _input_causes(name: str, old: str, new: BuildStep, listing: Listing) -> Iter
     if before is None or after is None:
         yield Cause("file", "", old, digest, of=of)
         return
-    changed = sorted(path for path in before.keys() | after.keys() if before.get(path) != after.get(path))
+    changed = sorted(
+        path for path in before.keys() | after.keys() if not _alike(before.get(path, ""), after.get(path, ""))
+    )
     for path in changed[:MOST_FILES]:
         yield Cause("file", path, before.get(path, ""), after.get(path, ""), of=of)
     if len(changed) > MOST_FILES:
         yield Cause("file", "", new=f"{len(changed) - MOST_FILES} more files", of=of)
-    if not changed:
+    if not changed and before == after:
         yield Cause("file", "", old, digest, of=of)  # the same files, but in another order of sources
+
+
+def _alike(old: str, new: str) -> bool:
+    """Whether two fingerprints are the same but for an owner or a mode that a flag overrides in one of them (``-``)."""
+    words = old.split(" "), new.split(" ")
+    return len(words[0]) == len(words[1]) and all(
+        a == b or (at in (1, 2) and "-" in (a, b)) for at, (a, b) in enumerate(zip(*words, strict=True))
+    )
 
 
 def _source(step: BuildStep) -> str:

@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from layersmith.store.builds import Cause
 
-_PLAIN = re.compile(r"(file|dir) (\S+) (\S+)(?: ([0-9a-f]+))?")
+_PLAIN = re.compile(r"(file|dir) (\S+) (\S+)(?: ([0-9a-f]+))? *")
 _MOST = 80
-_FLAGS = {"--no-cache", "--no-cache-filter", "RUN --no-cache"}
 
 
 def cause_text(cause: Cause) -> str:
@@ -67,6 +66,8 @@ def _file(cause: Cause) -> str:
         return f"{where}{cause.new}" if not cause.old else f"{where}its content{_change(cause)}"
     old, new = _PLAIN.fullmatch(cause.old), _PLAIN.fullmatch(cause.new)
     path = cause.subject if cause.of in ("", "the context") else f"{cause.subject} (of {cause.of})"
+    if not cause.old or not cause.new:
+        return f"{path} is {'new' if cause.new else 'gone'}"
     if old is None or new is None or old[1] != new[1]:
         return f"{path}{_change(cause)}"
     changed = [

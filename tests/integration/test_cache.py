@@ -6,8 +6,10 @@ stands on it runs as well.
 
 from __future__ import annotations
 
+import json
 import os
 import re
+import shutil
 import subprocess
 import time
 from collections.abc import Callable
@@ -16,6 +18,8 @@ from pathlib import Path
 
 import pytest
 from program import Layersmith
+
+from layersmith.store import Store
 
 pytestmark = pytest.mark.root
 
@@ -44,6 +48,20 @@ STEPS = {
 }
 
 
+BELOW = ["the files below, of step N"]
+
+
+def named(text: str) -> list[str]:
+    """What the table calls the step that progress calls ``text``."""
+    return [name for name, part in STEPS.items() if part in text]
+
+
+def blurred(text: str) -> str:
+    """Without what differs from run to run, or is only the name of another step."""
+    text = re.sub(r"\b[0-9a-f]{12}\b", "H", text)
+    return re.sub(r"(step )\d+ .*", r"\1N", text)
+
+
 @dataclass
 class Project:
     """A context that was built once."""
@@ -60,7 +78,17 @@ class Project:
         started = dict(re.findall(r"^#(\d+) (\[.*)$", done.stderr, re.MULTILINE))
         cached = set(re.findall(r"^#(\d+) CACHED$", done.stderr, re.MULTILINE))
         ran = [text for number, text in started.items() if number not in cached]
-        return {name for name, part in STEPS.items() if any(part in text for text in ran)}
+        return {name for text in ran for name in named(text)}
+
+    def explained(self) -> dict[str, list[str]]:
+        """Why each step of the last build ran: the lines of ``explain``, with H for digests and N for steps."""
+        shown = self.layersmith("explain", "--format", "json").stdout.splitlines()
+        steps = [step for step in map(json.loads, shown) if step["outcome"] == "ran"]
+        return {
+            name: [blurred(cause["text"]) for cause in step["why"]]
+            for step in steps
+            for name in named(step["name"])
+        }
 
     def replace(self, old: str, new: str) -> None:
         path = self.context / "Buildfile"
@@ -126,6 +154,15 @@ def other_base(project: Project) -> None:
 def retag_base(project: Project) -> None:
     (project.context / "rebase").write_text("FROM base\nLABEL x=y\n")
     project.layersmith("build", "-q", "-f", "rebase", "-t", "base", ".", cwd=project.context)
+
+
+def forget(project: Project, step: str) -> None:
+    """Have the cache lose its record of ``step``, as `prune` does with what nobody used for long."""
+    with Store.open(project.layersmith.root) as store:
+        (build,) = store.builds.recent()
+        (key,) = (one.key for one in build.steps if step in named(one.name))
+        assert store.cache.get(key) is not None
+        store.cache.delete(key)
 
 
 AFTER_ONE = {"one", "tree", "secret", "from", "bind"}
@@ -220,9 +257,162 @@ EDITS: dict[str, tuple[Callable[[Project], object], set[str]]] = {
     "no-cache": (lambda p: p.arguments.append("--no-cache"), set(STEPS)),
     "no-cache of a stage": (lambda p: p.arguments.extend(["--no-cache-filter", "tools"]), {"tool"}),
     "RUN --no-cache": (lambda p: p.replace("RUN --mount=type=b", "RUN --no-cache --mount=type=b"), {"bind"}),
+    "RUN --no-cache in the middle": (
+        # It makes the same files again, so that what stands on them is a hit.
+        lambda p: p.replace("RUN --mount=type=s", "RUN --no-cache --mount=type=s"),
+        {"secret"},
+    ),
+    "a step's record lost": (lambda p: forget(p, "secret"), AFTER_SECRET),
+    "another ENV": (lambda p: p.replace("ENV PLAIN=1", "ENV PLAIN=1 MORE=2"), AFTER_SECRET),
+    "order of the environment": (
+        # A command may look at it: `env` prints it.
+        lambda p: (p.replace("ENV PLAIN=1\n", ""), p.replace("ARG USED=1", "ARG USED=1\nENV PLAIN=1")),
+        AFTER_SECRET,
+    ),
+    "ENV gone": (lambda p: p.replace("ENV PLAIN=1\n", ""), AFTER_SECRET),
+    "default of an ARG": (lambda p: p.replace("ARG USED=1", "ARG USED=3"), AFTER_SECRET),
+    "ARG moved below the last RUN that sees it": (
+        lambda p: (p.replace("ARG USED=1\n", ""), p.replace("COPY --from", "ARG USED=1\nCOPY --from")),
+        AFTER_SECRET,
+    ),
+    "instruction moved": (
+        lambda p: (
+            p.replace("COPY one.txt /app/\n", ""),
+            p.replace("ARG USED", "COPY one.txt /app/\nARG USED"),
+        ),
+        AFTER_ONE,
+    ),
+    "instruction between": (lambda p: p.replace("COPY tree", "RUN echo x > /x\nCOPY tree"), AFTER_TREE),
+    "destination": (lambda p: p.replace("tree /app/tree", "tree /app/tree/deeper"), AFTER_TREE),
+    "another source of the same content": (
+        lambda p: (
+            shutil.copy2(p.context / "one.txt", p.context / "uno"),
+            p.replace("one.txt /app/", "uno /app/one.txt"),
+        ),
+        # The step is another one; it makes the layer that is already there.
+        set(),
+    ),
+    "COPY --link": (lambda p: p.replace("COPY tree", "COPY --link tree"), AFTER_TREE),
+    "USER name for the same id": (lambda p: p.replace("ARG USED", "USER root\nARG USED"), AFTER_SECRET),
+    "a bind mount that may be written": (
+        lambda p: p.replace("target=/bound ", "target=/bound,rw "),
+        {"bind"},
+    ),
+    "a bind mount's target": (lambda p: p.replace("=/bound cat /bound", "=/bond cat /bond"), {"bind"}),
+    "a cache mount more": (
+        lambda p: p.replace("RUN --mount=type=b", "RUN --mount=type=cache,target=/c --mount=type=b"),
+        {"bind"},
+    ),
+    "a host more": (lambda p: p.arguments.extend(["--add-host", "a:10.0.0.1"]), {"tool", *AFTER_SECRET}),
+    "another network for all": (lambda p: p.arguments.extend(["--network", "none"]), {"tool", *AFTER_SECRET}),
+    "SOURCE_DATE_EPOCH": (lambda p: p.arguments.extend(["--source-date-epoch", "9"]), set(STEPS)),
+    "continuation lines": (lambda p: p.replace("COPY tree /app", "COPY tree \\\n  /app"), set()),
+    "compression of new layers": (lambda p: p.arguments.extend(["--compression", "gzip"]), set()),
     "another target": (lambda p: p.arguments.extend(["--target", "tools"]), set()),
     "another progress": (lambda p: p.arguments.append("--jobs=1"), set()),
 }
+
+
+WHY: dict[str, dict[str, list[str]]] = {
+    "content": {"one": ["one.txt: content H → H"]},
+    "same size, same mtime": {"one": ["one.txt: content H → H"]},
+    "chmod": {"one": ["one.txt: mode 644 → 600"]},
+    "xattr": {"one": ["one.txt: content H → H"]},
+    "deep content": {"tree": ["tree/deep/b.txt: content H → H"]},
+    "rename in a tree": {"tree": ["tree/a.txt is gone", "tree/z.txt is new"]},
+    "new file in a tree": {"tree": ["tree/new is new"]},
+    "removed from a tree": {"tree": ["tree/deep/b.txt is gone"]},
+    "new empty directory": {"tree": ["tree/empty is new"]},
+    "chmod of a directory": {"tree": ["tree/deep: mode 755 → 700"]},
+    "link to elsewhere": {"tree": ["tree/link: link -> a.txt → link -> b"]},
+    "ignore rule that hides a file": {"tree": ["tree/deep is gone", "tree/deep/b.txt is gone"]},
+    "ENV value": {"secret": ["ENV PLAIN: 1 → 2"], "bind": ["ENV PLAIN: 1 → 2", "the files below, of step N"]},
+    "ARG given that is not used": {
+        "secret": ["ARG UNUSED is new: 2"],
+        "bind": ["ARG UNUSED is new: 2", "the files below, of step N"],
+    },
+    "ARG given, another value": {
+        "secret": ["ARG USED: 1 → 2"],
+        "bind": ["ARG USED: 1 → 2", "the files below, of step N"],
+    },
+    "secret's mount option": {"secret": ["the mount /run/secrets/key: mode=0400 → mode=0444"]},
+    "command": {"secret": ["the command: cat one.txt > copy-of-one → cat one.txt > /app/copy-of-one"]},
+    "network of a RUN": {"secret": ["--network: default → none"]},
+    "bound file": {"bind": ["bound.txt (of /bound): content H → H"]},
+    "other stage, same result": {"tool": ["the command: echo tool > /tool → true; echo tool > /tool"]},
+    "other stage, other result": {"tool": ["the command: echo tool > /tool → echo other; echo tool > /tool"]},
+    "chown of a COPY": {"one": ["--chown is new: 7"]},
+    "chmod of a COPY": {"one": ["--chmod is new: 600"]},
+    "exclude that matches nothing": {"tree": ["--exclude is new: *.x"]},
+    "USER before a RUN": {
+        "secret": ["USER is new: 0"],
+        "bind": ["USER is new: 0", "the files below, of step N"],
+    },
+    "SHELL before a RUN": {
+        "secret": ["SHELL: /bin/sh -c → sh -c"],
+        "bind": ["SHELL: /bin/sh -c → sh -c", "the files below, of step N"],
+    },
+    "base with other files": {"workdir": ["the base base: H → H"], "tool": ["the base base: H → H"]},
+    "no-cache": {step: ["--no-cache was given"] for step in STEPS},
+    "no-cache of a stage": {"tool": ["--no-cache-filter was given"]},
+    "RUN --no-cache": {"bind": ["RUN --no-cache was given"]},
+    "RUN --no-cache in the middle": {"secret": ["RUN --no-cache was given"]},
+    "a step's record lost": {
+        "secret": ["nothing changed, but its record or its layer is no longer in the store"]
+    },
+    "another ENV": {
+        "secret": ["ENV MORE is new: 2"],
+        "bind": ["ENV MORE is new: 2", "the files below, of step N"],
+    },
+    "order of the environment": {
+        "secret": ["ENV the order of the variables changed"],
+        "bind": ["ENV the order of the variables changed", "the files below, of step N"],
+    },
+    "ENV gone": {
+        "secret": ["ENV PLAIN is gone, it was 1"],
+        "bind": ["ENV PLAIN is gone, it was 1", "the files below, of step N"],
+    },
+    "default of an ARG": {
+        "secret": ["ARG USED: 1 → 3"],
+        "bind": ["ARG USED: 1 → 3", "the files below, of step N"],
+    },
+    "ARG moved below the last RUN that sees it": {"secret": ["ARG USED is gone, it was 1"]},
+    "destination": {"tree": ["destination: /app/tree → /app/tree/deeper"]},
+    "COPY --link": {"tree": ["--link: false → true"]},
+    "USER name for the same id": {
+        "secret": ["USER is new: root"],
+        "bind": ["USER is new: root", "the files below, of step N"],
+    },
+    "a bind mount that may be written": {"bind": ["the mount /bound: readonly=true → readonly=false"]},
+    "a bind mount's target": {
+        "bind": [
+            "the command: cat /bound > bound-copy → cat /bond > bound-copy",
+            "the mount /bound is gone, it was bind",
+            "the mount /bond is new: bind",
+        ]
+    },
+    "a cache mount more": {"bind": ["the mount /c is new: cache"]},
+    "a host more": {
+        "secret": ["--add-host is new: a"],
+        "tool": ["--add-host is new: a"],
+        "bind": ["--add-host is new: a", "the files below, of step N"],
+    },
+    "another network for all": {
+        "secret": ["--network: default → none"],
+        "tool": ["--network: default → none"],
+        "bind": ["--network: default → none", "the files below, of step N"],
+    },
+    "SOURCE_DATE_EPOCH": {
+        "workdir": ["SOURCE_DATE_EPOCH is new: 9"],
+        "one": ["SOURCE_DATE_EPOCH is new: 9", "the files below, of step N"],
+        "tree": ["SOURCE_DATE_EPOCH is new: 9", "the files below, of step N"],
+        "secret": ["SOURCE_DATE_EPOCH is new: 9", "the files below, of step N"],
+        "tool": ["SOURCE_DATE_EPOCH is new: 9"],
+        "from": ["SOURCE_DATE_EPOCH is new: 9", "the files below, of step N"],
+        "bind": ["SOURCE_DATE_EPOCH is new: 9", "the files below, of step N"],
+    },
+}
+"""What `explain` says of the steps that an edit made run, but for those of which it says `BELOW`."""
 
 
 @pytest.mark.parametrize("name", EDITS)
@@ -230,6 +420,9 @@ def test_an_edit_runs_what_it_must_and_nothing_else(project: Project, name: str)
     edit, expected = EDITS[name]
     edit(project)
     assert project.build() == expected
+    explained = project.explained()
+    assert expected <= explained.keys()
+    assert {step: why for step, why in explained.items() if why != BELOW} == WHY.get(name, {})
 
 
 def test_a_failed_build_keeps_the_layers_of_the_steps_before(project: Project) -> None:
