@@ -6,7 +6,6 @@ without following a single symlink.
 
 from __future__ import annotations
 
-import difflib
 import errno
 import os
 import stat
@@ -130,6 +129,8 @@ class OpenTree:
                     f'"{path}" is hidden from COPY by {rule.span.source.name}',
                     hint=f'line {rule.span.line} ("{rule.text}") hides it: change that line, or add "!{wanted}" below it',
                 )
+        import difflib
+
         parent, parts = "", wanted.split("/")
         for index, part in enumerate(parts):
             try:

@@ -6,7 +6,6 @@ single one; here is what stages know of each other.
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Sequence
 
 from layersmith import ops
@@ -88,6 +87,8 @@ class Planner:
         found = self.find_stage(self.options.target, before=len(self.stages))
         if found is None:
             names = [s.name for s in self.stages if s.name]
+            import difflib
+
             near = difflib.get_close_matches(self.options.target.lower(), names, 1)
             raise PlanError(
                 f"target stage {self.options.target!r} could not be found",
@@ -234,6 +235,8 @@ class Planner:
             name for name in self.options.build_args if name not in known and not name.startswith("BUILDKIT_")
         )
         if unused:
+            import difflib
+
             near = [m for name in unused for m in difflib.get_close_matches(name, sorted(self.declared), 1)]
             hint = f" (did you mean {', '.join(near)}?)" if near else ""
             self.warnings.append(f"one or more build-args {unused} were not consumed{hint}")
