@@ -31,7 +31,9 @@ class Command:
 COMMANDS = {
     "build": Command("build", "Building", "Build an image from a Buildfile or Dockerfile"),
     "check": Command("language", "Building", "Look for mistakes in a Buildfile"),
-    "verify": Command("verify", "Building", "Build again from nothing, and say whether the image is the same"),
+    "verify": Command(
+        "verify", "Building", "Build again from nothing, and say whether the image is the same"
+    ),
     "fmt": Command("language", "Building", "Write a Buildfile in the canonical style"),
     "builds": Command("builds", "Building", "List what was built here"),
     "builds inspect": Command("builds", "Building", "Print what is known of a build"),
@@ -62,6 +64,9 @@ COMMANDS = {
     "history": Command("layers", "Layers", "Show how an image came about"),
     "layers": Command("layers", "Layers", "List an image's layers"),
     "diff": Command("diff", "Layers", "List the paths that layers add, change and delete"),
+    "explore": Command(
+        "explore", "Layers", "Look through the files of an image's layers, and what they waste"
+    ),
     "mount": Command("mount", "Layers", "Mount an image's layers, and look at them from a shell"),
     "run": Command("running", "Containers", "Run a command in a new container"),
     "ps": Command("containers", "Containers", "List the containers"),

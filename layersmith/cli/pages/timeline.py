@@ -104,7 +104,7 @@ def drawn(build: Build) -> Markup:
             y=TOP + LANE * names.index(bar.lane) + 3,
             width=max(LEAST, (bar.end - bar.start) * scale),
             height=LANE - 8,
-            class_=bar.kind + (" critical" if bar.step.number in critical and bar.kind != "packed" else ""),
+            class_=bar.kind + (" critical" if bar.step.number in critical and _outlined(bar, scale) else ""),
             data_step=bar.step.number,
             data_start=bar.start,
             data_end=bar.end,
@@ -115,6 +115,11 @@ def drawn(build: Build) -> Markup:
         "svg", *parts, width=WIDTH, height=height, role="group", aria_label="timeline", data_scale=scale
     )
     return element("div", svg, class_="scroll", id="timeline")
+
+
+def _outlined(bar: Bar, scale: float) -> bool:
+    """Whether there is room for an outline that leaves the colour to be seen."""
+    return bar.kind != "packed" and (bar.end - bar.start) * scale > 3 * LEAST
 
 
 def key() -> Markup:
