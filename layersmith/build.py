@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING
 
-from layersmith.buildfile.instructions import Buildfile, Include
+from layersmith.buildfile.instructions import Buildfile, Check, Include
 from layersmith.buildfile.lines import read_check
 from layersmith.buildfile.parser import parse
 from layersmith.context import Context
@@ -33,6 +33,7 @@ from layersmith.source import Source, Span
 from layersmith.store import Build, Store
 
 if TYPE_CHECKING:
+    from layersmith.buildfile.rules import Finding
     from layersmith.remotecache.borrow import Borrowed
 
 _MAX_LOSSES = 20
@@ -58,6 +59,9 @@ class BuildRequest:
     place: str = "Buildfile"
     """The Buildfile's path in the main context (any name, if it lies elsewhere): INCLUDE is relative to it."""
     platforms: tuple[Platform, ...] = ()
+    lock: Lock | None = None
+    """What the names of images, URLs and repositories are to mean; ``locked``: of all of them."""
+    locked: bool = False
     squash: str = ""
     """``new``: the layers of this build become one; ``all``: those of the base image, too."""
 
@@ -171,6 +175,7 @@ def _build(
         images = [
             _squashed(store, request, image, planned) for image, planned in zip(images, plans, strict=True)
         ]
+    images = [image if image.layers else _with_a_layer(store, request, image) for image in images]
     if inline_cache:
         from layersmith.remotecache.lend import embedded
 
@@ -184,10 +189,19 @@ def _build(
         store.refs.set(tag, descriptor)
     if not request.tags:
         store.refs.keep(descriptor)
+    _warn_of_findings(request, progress)
     progress.built(descriptor.digest)
     layers = built_layers(images, solved)
     progress.emit(ImageBuilt(descriptor.digest, request.tags, layers, time.monotonic() - started))
     return Built(descriptor, variants, solved)
+
+
+def _with_a_layer(store: Store, request: BuildRequest, image: Image) -> Image:
+    """With an empty layer: image-spec's schema wants one at least, and so do registries that go by it."""
+    from layersmith.layer.pack import pack
+
+    layer = pack(store, (), compression=request.settings.compression).layer
+    return image.append(layer, History(image.config.created, comment="an empty layer, as there must be one"))
 
 
 def _squashed(store: Store, request: BuildRequest, image: Image, planned: Plan) -> Image:
@@ -251,7 +265,14 @@ def planned_for(request: BuildRequest, bases: Bases) -> tuple[tuple[Platform, ..
     """The platforms to build for and the plan for each; they share their steps. Raises as `build`."""
     buildfile = read(request)
     platforms = request.platforms or (request.options.platform,)
-    plans = plan_platforms(buildfile, request.options, platforms, bases)
+    if request.lock is None:
+        plans = plan_platforms(buildfile, request.options, platforms, bases)
+    else:
+        from layersmith.lock import LockedBases, pinned
+
+        locked = LockedBases(bases, request.lock, strict=request.locked)
+        plans = plan_platforms(buildfile, request.options, platforms, locked)
+        plans = pinned(plans, request.lock, strict=request.locked)
     _fail_on_findings(buildfile, request)
     return platforms, plans
 
@@ -273,39 +294,60 @@ def _result(store: Store, variants: tuple[Variant, ...], options: PlanOptions) -
 
 
 def _fail_on_findings(buildfile: Buildfile, request: BuildRequest) -> None:
-    """``# check=error=true``: what ``layersmith check`` finds ends the build, as it does in BuildKit.
-
-    The build argument BUILDKIT_DOCKERFILE_CHECK takes the directive's place.
-    """
-    given = request.options.build_args.get("BUILDKIT_DOCKERFILE_CHECK")
-    if given is None:
-        check = buildfile.directives.check
-    else:
-        source = Source("BUILDKIT_DOCKERFILE_CHECK", given)
-        check = read_check(given, Span(source, 1, 1, 1, len(given) + 1))
+    """``# check=error=true``: what ``layersmith check`` finds ends the build, as it does in BuildKit."""
+    check = _check_of(buildfile, request)
     if check is None or not check.error:
         return
+    errors = [
+        PlanError(f"{finding.rule}: {finding.message}", span=finding.span) for finding in _findings(request)
+    ]
+    if errors:
+        errors[0].others = tuple(errors[1:])
+        raise errors[0]
+
+
+def _check_of(buildfile: Buildfile, request: BuildRequest) -> Check | None:
+    """The ``# check=`` directive, or the build argument BUILDKIT_DOCKERFILE_CHECK, which takes its place."""
+    given = request.options.build_args.get("BUILDKIT_DOCKERFILE_CHECK")
+    if given is None:
+        return buildfile.directives.check
+    source = Source("BUILDKIT_DOCKERFILE_CHECK", given)
+    return read_check(given, Span(source, 1, 1, 1, len(given) + 1))
+
+
+def _findings(request: BuildRequest) -> tuple[Finding, ...]:
+    """What ``layersmith check`` says of the Buildfile itself; of those that it includes, nothing."""
     from layersmith.buildfile.lint import LintOptions, lint
 
-    findings = lint(
-        parse(request.text, request.name), LintOptions(build_args=request.options.build_args, check=check)
-    )
-    if findings:
-        first, *others = [
-            PlanError(f"{finding.rule}: {finding.message}", span=finding.span) for finding in findings
-        ]
-        first.others = tuple(others)
-        raise first
+    buildfile = parse(request.text, request.name)
+    options = LintOptions(build_args=request.options.build_args, check=_check_of(buildfile, request))
+    return lint(buildfile, options)
+
+
+def _warn_of_findings(request: BuildRequest, progress: Recorder) -> None:
+    """As BuildKit does, yet only where something had to run: who gets all from the cache has seen them before.
+
+    The plan has warned of undefined variables, and it knows the base images' environments.
+    """
+    if not progress.ran:
+        return
+    for finding in _findings(request):
+        if finding.rule != "UndefinedVar":
+            progress.emit(Notice("warning", f"{finding.span}: {finding.rule}: {finding.message}"))
 
 
 def read(request: BuildRequest) -> Buildfile:
     """The request's Buildfile, parsed, its INCLUDEs resolved in the main context."""
-    buildfile = parse(request.text, request.name)
+    return included(parse(request.text, request.name), request.contexts["main"], request.place)
+
+
+def included(buildfile: Buildfile, context: Context, place: str) -> Buildfile:
+    """``buildfile``, which is at ``place`` in ``context``, with its INCLUDEs resolved. Raises `BuildfileSyntaxError`."""
     if not any(isinstance(instruction, Include) for instruction in buildfile.instructions):
         return buildfile
     from layersmith.buildfile.include import resolve_includes
 
-    return resolve_includes(buildfile, _reader(request.contexts["main"]), path=request.place)
+    return resolve_includes(buildfile, _reader(context), path=place)
 
 
 def _reader(context: Context) -> Callable[[str], bytes | None]:
