@@ -53,10 +53,10 @@ def build_image(layersmith_store: Store, request: pytest.FixtureRequest) -> Iter
     from layersmith.progress import StepOutput
 
     made: list[Image] = []
-    output: list[bytes] = []
 
     def build(context: str | os.PathLike[str] = ".", **options: Any) -> Image:
         told = options.pop("progress", None)
+        output: list[bytes] = []
 
         def progress(event: Any) -> None:
             if isinstance(event, StepOutput):
@@ -64,15 +64,17 @@ def build_image(layersmith_store: Store, request: pytest.FixtureRequest) -> Iter
             if told is not None:
                 told(event)
 
-        image = layersmith_store.build(context, progress=progress, **options)
+        try:
+            image = layersmith_store.build(context, progress=progress, **options)
+        finally:
+            if output:
+                text = b"".join(output).decode("utf-8", "replace")
+                request.node.add_report_section("call", "layersmith", text)
         if not options.get("tags"):
             made.append(image)
         return image
 
     yield build
-    if output:
-        text = b"".join(output).decode("utf-8", "replace")
-        request.node.add_report_section("call", "layersmith", text)
     for image in dict.fromkeys(made):
         try:
             if not layersmith_store.image(image.digest).names:
