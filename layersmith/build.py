@@ -34,6 +34,7 @@ from layersmith.store import Build, Store
 
 if TYPE_CHECKING:
     from layersmith.buildfile.rules import Finding
+    from layersmith.lock import Lock
     from layersmith.remotecache.borrow import Borrowed
 
 _MAX_LOSSES = 20

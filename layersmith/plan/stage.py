@@ -32,6 +32,7 @@ from layersmith.buildfile.instructions import (
     Volume,
     Workdir,
 )
+from layersmith.buildfile.suggest import nearest
 from layersmith.dataclass import dataclass, replace
 from layersmith.errors import BuildfileError, PlanError, located
 from layersmith.image import Image
@@ -134,7 +135,9 @@ class _Fold:
 
     def warn_unset(self, unset: set[str]) -> None:
         for name in sorted(unset):
-            self.planner.warnings.append(f"{self.span}: the variable ${name} is not set")
+            meant = nearest(name, self.env)
+            hint = f" (did you mean ${meant}?)" if meant else ""
+            self.planner.warnings.append(f"{self.span}: the variable ${name} is not set{hint}")
 
     # Instructions
 

@@ -57,6 +57,12 @@ class Recorder:
         """The build's id; it has one once something ran, and at its end."""
         return self._build.id
 
+    @property
+    def ran(self) -> bool:
+        """Did any step have to run so far?"""
+        with self._mutex:
+            return any(step.get("outcome") in ("running", "ran") for step in self._steps.values())
+
     def __enter__(self) -> Self:
         return self
 
