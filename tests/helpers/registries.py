@@ -10,6 +10,9 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 
+USER, PASSWORD = "me", "s3cret"
+HTPASSWD = "me:$2b$04$GGd02ACD0zhoTVoRjOPuruau1enDNYysxI8eVyM6znFuMtMLMhNLG\n"
+
 
 def free_port() -> int:
     with closing(socket.socket()) as probe:

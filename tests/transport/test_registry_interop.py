@@ -22,7 +22,7 @@ from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
-from registries import served
+from registries import HTPASSWD, PASSWORD, USER, served
 
 from layersmith.dataclass import replace
 from layersmith.errors import TransportError
@@ -42,8 +42,6 @@ from layersmith.transport.registry_config import RegistryConfig
 
 pytestmark = [pytest.mark.interop, pytest.mark.needs_docker_registry]
 
-USER, PASSWORD = "me", "s3cret"
-HTPASSWD = "me:$2b$04$GGd02ACD0zhoTVoRjOPuruau1enDNYysxI8eVyM6znFuMtMLMhNLG\n"
 AMD64, ARM64 = Platform("linux", "amd64"), Platform("linux", "arm64")
 QUICK = Patience(connect=5, read=10, attempts=8, first_wait=0.02)
 
