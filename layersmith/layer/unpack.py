@@ -61,7 +61,15 @@ def lowerdirs(
         if hides_all_below(store, layer):
             found.clear()
         found.append(path)
-    return tuple(reversed(found))
+    return each_once(found)
+
+
+def each_once(paths: Sequence[Path]) -> tuple[Path, ...]:
+    """``paths``, lowest first, as overlay wants them: topmost first, and no directory twice (ELOOP).
+
+    Of a layer that is there twice the lower one makes no difference: all that it adds and hides, the upper one does.
+    """
+    return tuple(dict.fromkeys(reversed(paths)))
 
 
 def hides_all_below(store: Store, layer: Layer) -> bool:

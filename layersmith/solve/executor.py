@@ -41,6 +41,8 @@ class Executor:
         self._store = store
         self._discard: list[Pending] = []
         self.merged = Merged(store, scratch / "merged", isolation)
+        for warning in isolation.warnings:
+            progress.emit(Notice("warning", warning))
         runtime = linux_runtime.runtime(settings.isolation, spawner, store.temporary)
         self._network = DefaultNetwork(
             spawner, scratch, notify=lambda text: progress.emit(Notice("warning", text))

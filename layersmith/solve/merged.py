@@ -10,7 +10,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
 
-from layersmith.layer.unpack import hides_all_below, unpack
+from layersmith.layer.unpack import each_once, hides_all_below, unpack
 from layersmith.linux.overlay import Overlay, overlay
 from layersmith.linux.userns import Isolation
 from layersmith.oci.digest import ChainID
@@ -53,7 +53,7 @@ class Merged:
             if hides_all_below(self.store, layer):
                 paths.clear()
             paths.append(path)
-        return tuple(reversed(paths))
+        return each_once(paths)
 
     def view(self, stack: tuple[StackedLayer, ...], chain: ChainID) -> Path:
         """A directory that shows the files of ``stack``, read-only."""

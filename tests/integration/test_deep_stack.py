@@ -28,3 +28,13 @@ def test_three_hundred_layers_build_and_run(layersmith: Layersmith, base: str, c
         *("1", str(LAYERS - 2), "2"),
         str(LAYERS - 3),
     ]
+
+
+@pytest.mark.root
+def test_a_layer_that_is_there_twice(layersmith: Layersmith, base: str, context: Path) -> None:
+    """Steps that change nothing make the same layer; overlayfs would refuse the same directory twice."""
+    (context / "Buildfile").write_text("FROM base\nRUN true\nRUN true\nRUN echo x > /x\nRUN true\n")
+    layersmith("build", "-t", "twice", context)
+    assert layersmith("run", "--rm", "twice", "cat", "/x").stdout == "x\n"
+    (context / "Buildfile").write_text("FROM twice\nRUN rm /x\nRUN true\nRUN test ! -e /x\n")
+    layersmith("build", context)
