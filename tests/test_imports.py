@@ -19,7 +19,7 @@ TABLE = (
     ("cli", "api"),
     ("build", "containers", "recall"),
     ("remotecache",),
-    ("bases", "solve"),
+    ("bases", "lock", "solve"),
     ("plan", "execute", "transport", "anatomy"),
     ("image",),
     ("layer",),
@@ -44,6 +44,7 @@ CONFINED = {
     "sqlite3": "store/database.py",
     "argparse": "cli/",
     "rich": "cli/",
+    "textual": "cli/explorer.py",
     "pytest": "pytest_plugin.py",
 }
 """Each dangerous or heavy thing has one place."""
