@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from layersmith.dataclass import replace
-from layersmith.errors import LayersmithError
+from layersmith.errors import LayersmithError, TransportError
 from layersmith.image import INLINE_CACHE, Image
 from layersmith.oci.descriptor import REF_NAME, Descriptor
 from layersmith.oci.digest import Digest
@@ -81,7 +81,10 @@ def send(store: Store, option: CacheOption, descriptor: Descriptor, progress: Pr
             save_layout(store, _named(descriptor, option), sink)
             sink.close()
     elif option.type == "local":
-        _save_directory(store, _named(descriptor, option), Path(given["dest"]))
+        try:
+            _save_directory(store, _named(descriptor, option), Path(given["dest"]))
+        except OSError as error:
+            raise TransportError(f"can't write the cache {given['dest']}: {error.strerror}") from error
     else:
         from layersmith.transport.layout import save_layout
         from layersmith.transport.objects import Objects, location

@@ -49,6 +49,7 @@ class Recorder:
         self._logs: dict[int, LogWriter] = {}
         self._written = 0.0
         self._history: list[Build] | None = None
+        self._plan: Plan | None = None
         self.record: Build | None = None
         """What was last written; at the end, all of it."""
 
@@ -80,6 +81,7 @@ class Recorder:
 
     def planned(self, plan: Plan) -> None:
         """What will be done."""
+        self._plan = plan
         for number, step in enumerate(plan.steps):
             span = step.span
             self._steps[number] = {
@@ -111,9 +113,15 @@ class Recorder:
             started=now,
             finished=now,
             key=record.key,
-            parts=dict(record.inputs),
+            parts=self._parts(index, record),
             layer=record.layer,
         )
+
+    def _parts(self, index: int, record: Record) -> dict[str, Any]:
+        if "identity" in record.inputs or self._plan is None:
+            return dict(record.inputs)
+        # A record from another machine's cache does not say what the command was.
+        return {"identity": ops.to_json(self._plan.steps[index].op, identity=True), **record.inputs}
 
     def missed(self, state: StepState) -> None:
         """The step is about to run."""

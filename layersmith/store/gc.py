@@ -33,7 +33,7 @@ DEAD = "dead-"
 class Removed:
     """Something pruned; ``size`` in bytes on disk.
 
-    ``kind``: ``image``, ``cache``, ``mount``, ``blob``, ``snapshot``, ``index``.
+    ``kind``: ``image``, ``cache``, ``mount``, ``failed``, ``blob``, ``snapshot``, ``index``.
     """
 
     kind: str
@@ -92,7 +92,7 @@ def prune(
     """Remove what no named image, no running process and (but see below) no cache record needs.
 
     Args:
-        all: cache records and cache mounts go, too.
+        all: cache records, cache mounts and what failed steps left go, too.
         until: seconds since the epoch; what was used later stays. Alone, records and mounts used earlier go.
         keep_storage: bytes; cache records and mounts go, the longest unused first, until these and all blobs, snapshots
             and indexes take no more than this, or only what images, containers and running builds need is left.
@@ -109,6 +109,8 @@ def prune(
         if all or until is not None:
             pruning.drop_records()
             pruning.drop_mounts()
+        if all and until is None:
+            pruning.drop_failed()
         pruning.collect()
         if keep_storage is not None:
             pruning.shrink(total - keep_storage)
@@ -130,7 +132,8 @@ class _Pruning:
         self.moves: list[Path] = []
         self.updates: list[Callable[[], object]] = []
         # Pins before names and records: a process that ends in between has turned the ones into the others.
-        self.roots = {*keep, *live_pins(store), *store.builds.kept()}
+        self.failed = store.builds.kept()
+        self.needed = {*keep, *live_pins(store)}
         self.images = store.refs.list()
         self.records = list(store.cache.list())
         self.mounts = [mount for mount in store.mounts.list() if not store.mounts.in_use(mount)]
@@ -170,6 +173,16 @@ class _Pruning:
         self.removed.append(Removed("mount", mount.id, bytes))
         self.updates.append(lambda: self.store.mounts.remove(mount))
         return bytes
+
+    def drop_failed(self) -> None:
+        for path in self.store.builds.root.glob("*/failed"):
+            self.removed.append(Removed("failed", path.parent.name, tree_size(path)))
+        self.failed = set()
+        self.updates.append(lambda: self.store.builds.forget_failed(0))
+
+    @property
+    def roots(self) -> set[str]:
+        return self.needed | self.failed
 
     def live(self) -> Live:
         live = mark(self.store.blobs, [*self.roots, *(entry.digest for _, entry in self.images)])
