@@ -9,7 +9,8 @@ from __future__ import annotations
 import re
 
 from layersmith.dataclass import dataclass, field
-from layersmith.source import Span
+from layersmith.errors import BuildfileError
+from layersmith.source import Source, Span
 
 DOCS = "https://docs.docker.com/go/dockerfile/rule/"
 
@@ -183,3 +184,10 @@ def finding(rule: str, span: Span, *found: str, error: bool = False) -> Finding:
     known = RULES[rule]
     level = "error" if error else known.level
     return Finding(rule, level, known.message.format(*found), span, known.description, known.url)
+
+
+def syntax_finding(error: BuildfileError) -> Finding:
+    """What does not parse, as a finding; its rule is none that could be skipped."""
+    span = error.span or Span(Source("", ""), 1, 1, 1, 1)
+    message = f"{error.message} ({error.hint})" if error.hint else error.message
+    return Finding("SyntaxError", "error", message, span, "Every line of a Buildfile is an instruction", "")

@@ -8,11 +8,12 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from layersmith.errors import UsageError
+from layersmith.errors import BuildfileError, BuildfileSyntaxError, UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Mapping
 
+    from layersmith.buildfile.instructions import Buildfile
     from layersmith.buildfile.rules import Finding
 
 CHECK_EXAMPLES = """\
@@ -52,22 +53,61 @@ def check_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def check(args: argparse.Namespace) -> int:
-    """Look for mistakes in Buildfiles."""
+    """Look for mistakes in Buildfiles. What does not parse is a finding, too, and does not keep the next file from being read."""
+    from layersmith.buildfile.rules import syntax_finding
+    from layersmith.cli.request import build_args_of
+
+    build_args = build_args_of(args.build_arg)
+    findings: list[Finding] = []
+    errors: list[BuildfileError] = []
+    for name in args.files:
+        try:
+            findings += _findings(name, args.dialect, build_args)
+        except BuildfileSyntaxError as error:
+            errors += (error, *error.others)
+    if args.format != "text":
+        findings += map(syntax_finding, errors)
+    sys.stdout.write(_FORMATS[args.format](findings))
+    if errors and args.format == "text":
+        errors[0].others = tuple(errors[1:])
+        raise errors[0]
+    if errors:
+        return BuildfileSyntaxError.exit_code
+    failing = {"error"} if args.error_on == "error" else {"error", "warning"}
+    return 1 if any(finding.level in failing for finding in findings) else 0
+
+
+def _findings(name: str, dialect: str, build_args: Mapping[str, str]) -> tuple[Finding, ...]:
+    """Of the Buildfile at or in ``name``. Raises `BuildfileSyntaxError`."""
     from layersmith.buildfile.lint import LintOptions, lint
     from layersmith.buildfile.parser import parse
 
-    findings: list[Finding] = []
-    for name in args.files:
-        text, shown, directory = _read(name)
-        options = LintOptions(
-            dialect=args.dialect,
-            build_args=dict(text.partition("=")[::2] for text in args.build_arg),
-            ignored=_ignored(directory, shown),
-        )
-        findings += lint(parse(text, shown), options)
-    sys.stdout.write(_FORMATS[args.format](findings))
-    failing = {"error"} if args.error_on == "error" else {"error", "warning"}
-    return 1 if any(finding.level in failing for finding in findings) else 0
+    text, shown, directory = _read(name)
+    buildfile = parse(text, shown)
+    _check_stages(buildfile, Path(name), shown)
+    ignored = _ignored(directory, shown)
+    return lint(buildfile, LintOptions(dialect=dialect, build_args=build_args, ignored=ignored))
+
+
+def _check_stages(buildfile: Buildfile, given: Path, shown: str) -> None:
+    """Raise `BuildfileSyntaxError` where no image can come of it.
+
+    What is included may be anywhere in a context that only a directory tells; and a file of another name without FROM
+    may be one that others include.
+    """
+    from layersmith.buildfile.instructions import From, Include
+    from layersmith.buildfile.parser import stages
+    from layersmith.cli.request import BUILDFILES
+
+    kinds = {type(instruction) for instruction in buildfile.instructions}
+    if Include in kinds and given.is_dir():
+        from layersmith.build import included
+        from layersmith.context import Context
+
+        context = Context.open(given, buildfile=Path(shown))
+        stages(included(buildfile, context, Path(shown).name))
+    elif Include not in kinds and (From in kinds or Path(shown).name in BUILDFILES):
+        stages(buildfile)
 
 
 def _ignored(directory: Path | None, shown: str) -> Callable[[str], bool] | None:
@@ -129,14 +169,20 @@ def _github(findings: Iterable[Finding]) -> str:
     lines = []
     for finding in findings:
         span = finding.span
-        place = f"file={span.source.name},line={span.line},col={span.column},endLine={span.end_line}"
-        message = finding.message.replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A")
-        lines.append(f"::{finding.level} {place},title={finding.rule}::{message}\n")
+        file = _github_text(span.source.name).replace(":", "%3A").replace(",", "%2C")
+        place = f"file={file},line={span.line},col={span.column},endLine={span.end_line}"
+        lines.append(f"::{finding.level} {place},title={finding.rule}::{_github_text(finding.message)}\n")
     return "".join(lines)
+
+
+def _github_text(text: str) -> str:
+    return text.replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A")
 
 
 def _sarif(findings: list[Finding]) -> str:
     """SARIF 2.1.0."""
+    from urllib.parse import quote
+
     from layersmith import __version__
 
     rules = {finding.rule: finding for finding in findings}
@@ -156,7 +202,7 @@ def _sarif(findings: list[Finding]) -> str:
             "locations": [
                 {
                     "physicalLocation": {
-                        "artifactLocation": {"uri": finding.span.source.name},
+                        "artifactLocation": {"uri": quote(finding.span.source.name)},
                         "region": {
                             "startLine": finding.span.line,
                             "startColumn": finding.span.column,

@@ -6,7 +6,7 @@ import argparse
 import os
 import re
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,6 +15,7 @@ from layersmith.errors import UsageError
 
 if TYPE_CHECKING:
     from layersmith.build import BuildRequest
+    from layersmith.lock import Lock
     from layersmith.oci.platform import Platform
     from layersmith.ops import Privileges
     from layersmith.plan import PlanOptions
@@ -59,9 +60,24 @@ def build_request(args: argparse.Namespace, store: Store) -> tuple[BuildRequest,
         tuple(args.tag),
         _place(buildfile, root),
         platforms,
+        _lock(args, buildfile),
+        locked=args.locked,
         squash="all" if args.squash_all else "new" if args.squash else "",
     )
     return request, images
+
+
+def _lock(args: argparse.Namespace, buildfile: Path) -> Lock | None:
+    """The lock file beside the Buildfile, if there is one."""
+    path = buildfile.with_name(buildfile.name + ".lock")
+    found = None
+    if args.file != "-" and path.exists():
+        from layersmith.lock import Lock
+
+        found = Lock.read(path)
+    if found is None and args.locked:
+        raise UsageError(f"--locked: there is no {path.name}", hint="`layersmith lock` writes it")
+    return found
 
 
 def _place(buildfile: Path, root: Path) -> str:
@@ -131,13 +147,7 @@ def _platforms(args: argparse.Namespace) -> tuple[Platform, ...]:
 def _plan_options(args: argparse.Namespace, platforms: tuple[Platform, ...]) -> PlanOptions:
     from layersmith.plan import PlanOptions
 
-    build_args = {}
-    for text in args.build_arg:
-        name, separator, value = text.partition("=")
-        if separator:
-            build_args[name] = value
-        elif name in os.environ:
-            build_args[name] = os.environ[name]
+    build_args = build_args_of(args.build_arg)
     allowed = {word for text in args.allow for word in text.split(",")}
     unknown = allowed - {"security.insecure", "network.host"}
     if unknown:
@@ -161,6 +171,18 @@ def _plan_options(args: argparse.Namespace, platforms: tuple[Platform, ...]) -> 
         insecure="security.insecure" in allowed,
         no_cache_stages=tuple(name for text in args.no_cache_filter for name in text.split(",")),
     )
+
+
+def build_args_of(texts: Iterable[str]) -> dict[str, str]:
+    """``--build-arg``: a name without a value has that of the environment, and is left out if there is none."""
+    build_args = {}
+    for text in texts:
+        name, value = _pair(text, "--build-arg")
+        if "=" in text:
+            build_args[name] = value
+        elif name in os.environ:
+            build_args[name] = os.environ[name]
+    return build_args
 
 
 def _pair(text: str, flag: str) -> tuple[str, str]:
