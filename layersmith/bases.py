@@ -12,6 +12,7 @@ from layersmith.errors import NotFoundError, UsageError
 from layersmith.image import Image
 from layersmith.oci import mediatype
 from layersmith.oci.descriptor import Descriptor
+from layersmith.oci.document import parse_object
 from layersmith.oci.manifest import Index
 from layersmith.oci.platform import Platform, matches
 from layersmith.oci.reference import parse_reference
@@ -43,13 +44,27 @@ class StoreBases:
 
     def _stored(self, name: str, platform: Platform) -> Image | None:
         descriptor = self.store.refs.get(name)
+        named = descriptor is not None
+        descriptor = descriptor or self._held(name)
         if descriptor is None:
             return None
         try:
             image = Image.read(self.store, descriptor, platform)
         except NotFoundError:
             return None
+        if not named and not all(self.store.blobs.has(layer.descriptor.digest) for layer in image.layers):
+            return None  # somebody has looked at it, and fetched no more than that
         return image if matches(platform, image.config.platform) else None
+
+    def _held(self, name: str) -> Descriptor | None:
+        """The image or index that ``name`` gives the digest of, if its blob is in the store without that name."""
+        digest = parse_reference(name).digest
+        if digest is None or not self.store.blobs.has(digest):
+            return None
+        size = self.store.blobs.size(digest)
+        data = self.store.blobs.read(Descriptor("", digest, size))
+        media_type = parse_object(data, f"manifest {digest}").text("mediaType", mediatype.OCI_MANIFEST)
+        return Descriptor(media_type, digest, size)
 
     def context(self, name: str, platform: Platform) -> Image | ContextInput | None:
         """What ``--build-context`` gives for ``name``: written so, or naming the same image."""

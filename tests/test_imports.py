@@ -41,7 +41,7 @@ CONFINED = {
     "isal": "layer/compress.py",
     "fsspec": "transport/objects.py",
     "yaml": "transport/config_files.py",
-    "sqlite3": "store/database.py",
+    "sqlite3": ("store/database.py", "anatomy/rpmdb.py"),
     "argparse": "cli/",
     "rich": "cli/",
     "textual": "cli/explorer.py",

@@ -31,6 +31,7 @@ class Command:
 COMMANDS = {
     "build": Command("build", "Building", "Build an image from a Buildfile or Dockerfile"),
     "check": Command("language", "Building", "Look for mistakes in a Buildfile"),
+    "lock": Command("lock", "Building", "Write down what a Buildfile's names of images and URLs mean today"),
     "verify": Command(
         "verify", "Building", "Build again from nothing, and say whether the image is the same"
     ),

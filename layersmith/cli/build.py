@@ -22,6 +22,7 @@ from layersmith.errors import Cancelled, CommandError
 
 if TYPE_CHECKING:
     from layersmith.bases import StoreBases
+    from layersmith.cli.unpacking import Unpacking
     from layersmith.linux.spawner import Spawner
     from layersmith.linux.userns import Isolation
     from layersmith.oci.descriptor import Descriptor
@@ -126,6 +127,11 @@ def build_options(parser: argparse.ArgumentParser) -> None:
     add("--jobs", type=int, default=8, metavar="N", help="steps to run side by side (default: 8)")
     add("--keep-going", action="store_true", help="after a failure, finish what does not depend on it")
     add("--source-date-epoch", metavar="SECONDS", help="lower every newer time in the image to this one")
+    add(
+        "--locked",
+        action="store_true",
+        help="refuse names of images and URLs that the lock file does not have",
+    )
     add("--compression", default="zstd", metavar="NAME[:LEVEL]", help="of new layers: zstd, gzip or none")
 
 
@@ -161,6 +167,7 @@ def build(args: argparse.Namespace) -> int:
         from layersmith.cli.recalling import remembered
         from layersmith.cli.request import build_request
         from layersmith.cli.sources import fetch
+        from layersmith.cli.unpacking import for_build
 
         outputs = outputs_of(args)
         caches = caches_of(args)
@@ -171,7 +178,14 @@ def build(args: argparse.Namespace) -> int:
             built = build_image(
                 store,
                 request,
-                bases=bases_of(args, store, named, progress, lazily=stack if borrowed else None),
+                bases=bases_of(
+                    args,
+                    store,
+                    named,
+                    progress,
+                    lazily=stack if borrowed else None,
+                    unpacking=for_build(request.text, isolate),
+                ),
                 isolate=isolate,
                 fetch=fetch,
                 progress=progress,
@@ -245,6 +259,7 @@ def bases_of(
     *,
     preview: Store | None = None,
     lazily: ExitStack | None = None,
+    unpacking: Unpacking | None = None,
 ) -> StoreBases:
     """Where FROM finds images. ``preview``: a store of its own for what is fetched, and then no layers.
 
@@ -257,7 +272,7 @@ def bases_of(
     if lazily is not None:
         pull = promising_puller(args, store, progress, lazily)
     else:
-        pull = puller(args, preview or store, progress, lazy=preview is not None)
+        pull = puller(args, preview or store, progress, lazy=preview is not None, unpacking=unpacking)
     contexts: dict[str, object] = {
         text.partition("=")[0].lower(): ContextInput(text.partition("=")[0].lower())
         for text in args.build_context

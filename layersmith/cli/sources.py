@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from contextlib import ExitStack
 
     from layersmith.bases import Pull
+    from layersmith.cli.unpacking import Unpacking
     from layersmith.image import Image
     from layersmith.oci.descriptor import Descriptor
     from layersmith.oci.platform import Platform
@@ -21,19 +22,30 @@ if TYPE_CHECKING:
     from layersmith.transport.fetch import Fetched
 
 
-def puller(args: Namespace, store: Store, progress: Progress, *, lazy: bool = False) -> Pull:
-    """Fetches images by name, but for their layers if ``lazy``; HTTP is loaded with the first one."""
+def puller(
+    args: Namespace,
+    store: Store,
+    progress: Progress,
+    *,
+    lazy: bool = False,
+    unpacking: Unpacking | None = None,
+) -> Pull:
+    """Fetches images by name, but for their layers if ``lazy``; HTTP is loaded with the first one.
+
+    ``unpacking`` says what is done with each layer as soon as it is there.
+    """
 
     def pull(name: str, platform: Platform) -> Descriptor:
         from layersmith.bases import remember
         from layersmith.cli.registries import open_registry
 
+        on_layer = None if lazy or unpacking is None else unpacking(store, name)
         with open_registry(args, progress) as registry:
             reference = registry.config.reference(name)
             top = registry.fetch_manifest(store, reference)
             exact = reference.with_digest(top.digest)
-            descriptor = registry.pull(store, exact, platform=platform, lazy=lazy)
-        if reference.tag is not None:
+            descriptor = registry.pull(store, exact, platform=platform, lazy=lazy, on_layer=on_layer)
+        if reference.tag is not None and reference.digest is None:
             remember(store, reference.with_tag(reference.tag).familiar(), top, descriptor)
         return descriptor
 

@@ -105,7 +105,7 @@ class _Download:
             self.directory,
             known=known,
             checksum=checksum or self.source.checksum,
-            headers=_headers(self.source.url, self.secrets),
+            headers=http_headers(self.source.url, self.secrets),
         )
 
     def place(self, got: Any) -> Place:
@@ -156,7 +156,8 @@ def url_name(url: str) -> str:
     return UNNAMED if name in ("", ".", "..") or "\0" in name else name
 
 
-def _headers(url: str, secrets: Secrets) -> dict[str, str]:
+def http_headers(url: str, secrets: Secrets) -> dict[str, str]:
+    """What a build secret says for the URL's host: HTTP_AUTH_HEADER_<host> or HTTP_AUTH_TOKEN_<host>."""
     host = urlsplit(url).hostname or ""
     header = secrets(f"HTTP_AUTH_HEADER_{host}")
     if header is not None:

@@ -181,12 +181,11 @@ class StepState:
             return {}
         from layersmith.execute.copy import fetch_remote
 
-        scratch = self.solver.scratch / f"remote-{self.index}"
-        scratch.mkdir()
         return fetch_remote(
             self.op,
             fetch=self.solver.fetch,
-            scratch=scratch,
+            # a directory of its own: the step may be looked at twice, before there is an executor and again with one
+            scratch=self.store.temporary(f"remote-{self.index}"),
             memory=self.store.root / "remotes",
             secrets=self.secret,
             warn=self.warn,
