@@ -24,6 +24,8 @@ examples:
   layersmith diff web               what web's layers do to its base: the image in the store that it begins with
   layersmith diff --layer -1 web    what the topmost layer does; 1 is the lowest
   layersmith diff web:1 web:2       what is different in web:2
+  layersmith diff --by all web:1 web:2                layers, packages, config and files
+  layersmith diff --by package web:1 web:2            of dpkg, apk, rpm, pip and npm
   layersmith diff --raw web         the whiteouts as they are: on disk, and in the tar
   layersmith diff box               what a container changed, also while it runs
 
@@ -38,6 +40,11 @@ def diff_arguments(parser: ArgumentParser) -> None:
     add("--layer", type=int, metavar="N", help="this layer alone: 1 is the lowest, -1 the topmost")
     add("--raw", action="store_true", help="the layers' files as overlayfs and the tar have them")
     add("--format", metavar="FORMAT", help="json, or a template with .Kind, .Path, .Size; a line for each")
+    add(
+        "--by",
+        choices=("file", "layer", "package", "config", "all"),
+        help="of two images: compare what (default: file)",
+    )
     platform_argument(parser)
 
 
@@ -49,6 +56,8 @@ def diff(args: Namespace) -> int:
 
     if args.other is not None and (args.raw or args.layer is not None):
         raise UsageError("--raw and --layer look at one image", hint="leave IMAGE2 out")
+    if args.other is None and args.by is not None:
+        raise UsageError("--by compares two images", hint="name IMAGE2")
     if args.other is None and args.layer is None:
         from layersmith.cli.containers import root_of
 
@@ -60,7 +69,10 @@ def diff(args: Namespace) -> int:
         _, image = find(store, args.image, platform)
         if args.other is not None:
             _, other = find(store, args.other, platform)
-            _show(args, image_changes(store, image.layers, other.layers))
+            if args.by in (None, "file"):
+                _show(args, image_changes(store, image.layers, other.layers))
+            else:
+                _compare(args, store, image, other)
             return 0
         if args.layer is None:
             first, end = base_of(store, image)[0], len(image.layers)
@@ -73,6 +85,62 @@ def diff(args: Namespace) -> int:
         else:
             _show(args, layer_changes(store, image.layers[:end], first))
     return 0
+
+
+def _compare(args: Namespace, store: Store, old: Image, new: Image) -> None:
+    """Two images by layer, package, config; ``all``: one after the other, files last."""
+    from layersmith.anatomy.differences import image_changes, shown_path
+    from layersmith.anatomy.packages import package_changes
+    from layersmith.anatomy.parts import config_changes, layer_parts
+    from layersmith.cli.units import human_size
+
+    records: list[tuple[str, dict[str, object]]] = []
+    if args.by in ("layer", "all"):
+        for kind, layer, made in layer_parts(old, new):
+            digest, size = layer.descriptor.digest, layer.descriptor.size
+            line = f"{short(digest)} {human_size(size)} {printable(made)}"
+            records.append(
+                (line, {"Of": "layer", "Kind": kind, "Digest": digest, "Size": size, "CreatedBy": made})
+            )
+    if args.by in ("package", "all"):
+        for change in package_changes(store, old.layers, new.layers):
+            line = f"{change.manager} {change.name} {_versions(change.before, change.after)}"
+            line += f" in /{change.place}" if change.place else ""
+            record: dict[str, object] = {"Of": "package", "Kind": change.kind, "Manager": change.manager}
+            record |= {
+                "Name": change.name,
+                "Before": change.before,
+                "After": change.after,
+                "Place": change.place,
+            }
+            records.append((line, record))
+    if args.by in ("config", "all"):
+        for kind, name, before, after in config_changes(old.config, new.config):
+            records.append(
+                (
+                    f"{name} {_versions(before, after)}",
+                    {"Of": "config", "Kind": kind, "Name": name, "Before": before, "After": after},
+                )
+            )
+    if args.by == "all":
+        for file in image_changes(store, old.layers, new.layers):
+            path, entry = shown_path(file.path), file.after or file.before
+            records.append(
+                (path, {"Of": "file", "Kind": file.kind, "Path": path, "Size": entry.size if entry else 0})
+            )
+    if args.format is None:
+        for line, record in records:
+            print(f"{record['Of']:<8}{record['Kind']} {printable(line)}")
+        return
+    from layersmith.cli.format import formatter
+
+    write = formatter(args.format)
+    for _, record in records:
+        emit(write(record))
+
+
+def _versions(before: str, after: str) -> str:
+    return f"{before} → {after}" if before and after else before or after
 
 
 def _container(args: Namespace, container: Container) -> int:
