@@ -21,7 +21,23 @@ if TYPE_CHECKING:
     from layersmith.progress import Progress
     from layersmith.store import Store
 
-APART = frozenset({"tag", "quiet", "progress", "iidfile", "root", "jobs", "keep_going", "on_error", "load"})
+APART = frozenset(
+    {
+        "tag",
+        "quiet",
+        "progress",
+        "iidfile",
+        "root",
+        "jobs",
+        "keep_going",
+        "on_error",
+        "load",
+        "creds",
+        "authfile",
+        "tls_verify",
+        "cert_dir",
+    }
+)
 """What does not change the image: another ``-t`` of the same build gets the same image."""
 
 NEVER = frozenset(

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from layersmith.containers.config import ContainerConfig
     from layersmith.containers.configure import RunOptions
     from layersmith.image import Image
+    from layersmith.linux.userns import Isolation
     from layersmith.oci.descriptor import Descriptor
     from layersmith.store import Store
 
@@ -154,7 +155,7 @@ def _run(args: argparse.Namespace, options: RunOptions, ready: Callable[[], None
         for warning in isolation.warnings:
             notify(warning)
         store = stack.enter_context(Store.open(None if args.root is None else Path(args.root)))
-        manifest, image = _image(store, args)
+        manifest, image = _image(store, args, isolation)
         network = stack.enter_context(DefaultNetwork(spawner, store.temporary("network")))
         host = lifecycle.Host(
             store, runtime(args.isolation, spawner, store.temporary), isolation, network.connect, notify
@@ -198,7 +199,7 @@ def _cidfile(name: str | None, identity: str) -> Iterator[None]:
     yield
 
 
-def _image(store: Store, args: argparse.Namespace) -> tuple[Descriptor, Image]:
+def _image(store: Store, args: argparse.Namespace, isolation: Isolation) -> tuple[Descriptor, Image]:
     """The manifest to run and its image: from the store, or else from a registry."""
     from layersmith.errors import NotFoundError
     from layersmith.image import Image, select
@@ -218,9 +219,11 @@ def _image(store: Store, args: argparse.Namespace) -> tuple[Descriptor, Image]:
         raise NotFoundError(f"image {args.image} in the store is not for {platform}")
     from layersmith.cli.progress import display
     from layersmith.cli.sources import puller
+    from layersmith.cli.unpacking import into
 
     with display("auto", ticking=True) as progress:
-        descriptor = select(store, puller(args, store, progress)(args.image, platform), platform)
+        pull = puller(args, store, progress, unpacking=into(isolation))
+        descriptor = select(store, pull(args.image, platform), platform)
     return descriptor, Image.read(store, descriptor)
 
 
