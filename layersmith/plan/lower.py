@@ -7,13 +7,12 @@ from collections.abc import Iterable
 from typing import Protocol
 
 from layersmith import ops
-from layersmith.buildfile import mounts
-from layersmith.buildfile.instructions import Add, Command, Copy, Heredoc, MountFlag, Run
+from layersmith.buildfile.instructions import Add, Command, Copy, Heredoc, Run
 from layersmith.context.giturl import is_git_url
 from layersmith.errors import PlanError
 from layersmith.oci.config import ImageConfig
 from layersmith.oci.process import Process
-from layersmith.plan import values
+from layersmith.plan import mounts, values
 from layersmith.plan.arguments import passed_proxies
 from layersmith.plan.model import PlanOptions
 
@@ -48,7 +47,13 @@ def exec_op(scope: Scope, instruction: Run) -> ops.ExecOp:
     args, scripts = _command(scope, instruction.command)
     return ops.ExecOp(
         Process(args, tuple(scope.env.items()), scope.config.working_dir or "/", scope.config.user),
-        mounts=tuple(_mount(scope, flag, n) for n, flag in enumerate(instruction.mounts)),
+        mounts=mounts.resolve(
+            instruction.mounts,
+            scope.expand,
+            scope.input,
+            workdir=scope.config.working_dir or "/",
+            namespace=options.build_args.get("BUILDKIT_CACHE_MOUNT_NS", ""),
+        ),
         scripts=scripts,
         network=instruction.network or options.network,
         security=instruction.security or "sandbox",
@@ -70,39 +75,6 @@ def _command(scope: Scope, command: Command) -> tuple[tuple[str, ...], tuple[ops
         script = ops.ScriptFile(f"/dev/pipes/{command.script.name}", _bytes(command.script.body))
         return (*(scope.config.shell or DEFAULT_SHELL), script.path), (script,)
     return argv(scope, command), ()
-
-
-def _mount(scope: Scope, flag: MountFlag, number: int) -> ops.Mount:
-    mount = mounts.resolve(flag, scope.expand, scope.config.working_dir or "/")
-    match mount:
-        case mounts.Bind():
-            return ops.BindMount(mount.target, scope.input(mount.from_), mount.source, mount.readonly)
-        case mounts.Cache():
-            return ops.CacheMount(
-                mount.target,
-                _cache_id(scope, mount.id),
-                mount.sharing,
-                None if mount.from_ is None else scope.input(mount.from_),
-                mount.source,
-                mount.readonly,
-                mount.uid,
-                mount.gid,
-                mount.mode,
-            )
-        case mounts.Tmpfs():
-            return ops.TmpfsMount(mount.target, mount.size)
-        case mounts.Secret():
-            return ops.SecretMount(
-                mount.id, mount.target, mount.env, mount.required, mount.uid, mount.gid, mount.mode
-            )
-        case mounts.Ssh():
-            target = mount.target or f"/run/buildkit/ssh_agent.{number}"
-            return ops.SshMount(mount.id, target, mount.required, mount.uid, mount.gid, mount.mode)
-
-
-def _cache_id(scope: Scope, name: str) -> str:
-    namespace = scope.options.build_args.get("BUILDKIT_CACHE_MOUNT_NS", "")
-    return f"{namespace}/{name}" if namespace else name
 
 
 def copy_op(scope: Scope, instruction: Copy) -> ops.CopyOp:

@@ -1,4 +1,4 @@
-"""PARSE: the values of ``RUN --mount``. In: a `MountFlag` with variables. Out: a typed mount, without its input.
+"""PLAN: ``RUN --mount``. In: a `MountFlag`, with variables. Out: the mount of an op.
 
 Keys, defaults and what goes together: BuildKit, instructions/commands_runmount.go and dockerfile2llb/convert_*.go.
 """
@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import posixpath
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
+from layersmith import ops
 from layersmith.buildfile.instructions import MountFlag
 from layersmith.buildfile.suggest import did_you_mean, shown
 from layersmith.buildfile.values import parse_bool, parse_size
-from layersmith.dataclass import dataclass
 from layersmith.errors import PlanError
 
 SECRETS = "/run/secrets/"
@@ -49,106 +49,73 @@ _OCTAL = re.compile(r"[0-7]{1,11}")
 _LARGEST = (1 << 32) - 1
 
 
-@dataclass(frozen=True, slots=True)
-class Bind:
-    """``from_`` names a stage, image or context (None: the build context); ``target`` is absolute."""
+def resolve(
+    flags: Iterable[MountFlag],
+    expand: Callable[[str], str],
+    input_: Callable[[str | None], ops.Input],
+    *,
+    workdir: str,
+    namespace: str = "",
+) -> tuple[ops.Mount, ...]:
+    """The mounts that a RUN's ``flags`` mean once ``expand`` has done their values.
 
-    target: str
-    source: str = "/"
-    from_: str | None = None
-    readonly: bool = True
-
-
-@dataclass(frozen=True, slots=True)
-class Cache:
-    """``sharing`` is shared, private or locked; ``from_``/``source`` are its first content."""
-
-    target: str
-    id: str
-    sharing: str = "shared"
-    from_: str | None = None
-    source: str = "/"
-    readonly: bool = False
-    uid: int = 0
-    gid: int = 0
-    mode: int = 0o755
-
-
-@dataclass(frozen=True, slots=True)
-class Tmpfs:
-    """``size`` in bytes, 0 for the kernel's default."""
-
-    target: str
-    size: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class Secret:
-    """As a file (``target`` absolute, or None), as the environment variable ``env``, or both."""
-
-    id: str
-    target: str | None
-    env: str | None = None
-    required: bool = False
-    uid: int = 0
-    gid: int = 0
-    mode: int = 0o400
-
-
-@dataclass(frozen=True, slots=True)
-class Ssh:
-    """``target`` is None where not given: then it is /run/buildkit/ssh_agent.N, N counting a RUN's ssh mounts."""
-
-    id: str = "default"
-    target: str | None = None
-    required: bool = False
-    uid: int = 0
-    gid: int = 0
-    mode: int = 0o600
-
-
-Mount = Bind | Cache | Tmpfs | Secret | Ssh
-
-
-def resolve(flag: MountFlag, expand: Callable[[str], str], workdir: str) -> Mount:
-    """The mount that ``flag`` means once ``expand`` has done its values; relative targets are below ``workdir``.
-
-    Variables in ``from`` are expanded too (BuildKit refuses them). Raises `PlanError` with the flag's span for a key or
-    value that makes no sense, and what ``expand`` raises.
+    Relative targets are below ``workdir``. ``input_`` knows what a name in ``from`` stands for (a stage, an image or a
+    context; None: the build context); variables in it are expanded, too, which BuildKit refuses. ``namespace`` is for
+    the ids of cache mounts. Raises `PlanError` with the flag's span for a key or value that makes no sense, and what
+    the functions raise.
     """
-    fields = _Fields(flag, expand)
-    kind = fields.choice("type", TYPES, "bind")
-    fields.check_keys(kind)
-    if kind == "tmpfs":
-        return Tmpfs(_target(fields, workdir), fields.size("size"))
-    if kind == "secret":
-        return _secret(fields, workdir)
-    required = fields.switch("required")
-    if kind == "ssh":
-        given = fields.text("target")
-        return Ssh(
-            fields.text("id") or "default",
-            _below(workdir, given) if given else None,
-            required,
-            *fields.ownership(0o600),
-        )
-    source = posixpath.normpath("/" + fields.text("source")).replace("//", "/")
-    from_ = fields.text("from") or None
+    mounts: list[ops.Mount] = []
+    sockets = 0
+    for flag in flags:
+        fields = _Fields(flag, expand)
+        kind = fields.choice("type", TYPES, "bind")
+        fields.check_keys(kind)
+        match kind:
+            case "tmpfs":
+                mounts.append(ops.TmpfsMount(_target(fields, workdir), fields.size("size")))
+            case "secret":
+                mounts.append(_secret(fields, workdir))
+            case "ssh":
+                mounts.append(_ssh(fields, workdir, sockets))
+                sockets += 1
+            case "cache":
+                mounts.append(_cache(fields, workdir, input_, namespace))
+            case _:
+                mounts.append(_bind(fields, workdir, input_))
+    return tuple(mounts)
+
+
+def _bind(fields: _Fields, workdir: str, input_: Callable[[str | None], ops.Input]) -> ops.BindMount:
+    readonly = fields.readonly(default=True)
     target = _target(fields, workdir)
-    if kind == "bind":
-        return Bind(target, source, from_, fields.readonly(default=True))
-    return Cache(
+    return ops.BindMount(target, input_(fields.text("from") or None), _source(fields), readonly)
+
+
+def _cache(
+    fields: _Fields, workdir: str, input_: Callable[[str | None], ops.Input], namespace: str
+) -> ops.CacheMount:
+    target = _target(fields, workdir)
+    identity = fields.text("id") or target
+    from_ = fields.text("from")
+    return ops.CacheMount(
         target,
-        fields.text("id") or target,
+        f"{namespace}/{identity}" if namespace else identity,
         fields.choice("sharing", SHARINGS, "shared"),
-        from_,
-        source,
+        input_(from_) if from_ else None,
+        _source(fields),
         fields.readonly(default=False),
         *fields.ownership(0o755),
     )
 
 
-def _secret(fields: _Fields, workdir: str) -> Secret:
+def _ssh(fields: _Fields, workdir: str, number: int) -> ops.SshMount:
+    given = fields.text("target")
+    target = _below(workdir, given) if given else f"/run/buildkit/ssh_agent.{number}"
+    required = fields.switch("required")
+    return ops.SshMount(fields.text("id") or "default", target, required, *fields.ownership(0o600))
+
+
+def _secret(fields: _Fields, workdir: str) -> ops.SecretMount:
     name, source, target = fields.text("id"), fields.text("source"), fields.text("target")
     if name and source:
         raise fields.error("both source and id can't be set on a secret mount", "they mean the same; keep id")
@@ -162,7 +129,11 @@ def _secret(fields: _Fields, workdir: str) -> Secret:
         path: str | None = _below(workdir, target)
     else:
         path = None if env else SECRETS + posixpath.basename(identity)
-    return Secret(identity, path, env, fields.switch("required"), *fields.ownership(0o400))
+    return ops.SecretMount(identity, path, env, fields.switch("required"), *fields.ownership(0o400))
+
+
+def _source(fields: _Fields) -> str:
+    return posixpath.normpath("/" + fields.text("source")).replace("//", "/")
 
 
 def _target(fields: _Fields, workdir: str) -> str:
