@@ -15,6 +15,9 @@ REF_NAME = "org.opencontainers.image.ref.name"
 ATTESTATION = "vnd.docker.reference.type"
 """BuildKit's annotation of manifests in an index that are no images, but statements about one."""
 
+ATTESTED = "vnd.docker.reference.digest"
+"""Whose digest such a manifest is about."""
+
 
 @dataclass(frozen=True, slots=True)
 class Descriptor:

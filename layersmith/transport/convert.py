@@ -18,7 +18,7 @@ from layersmith.layer.pack import pack
 from layersmith.layer.tar import PIECE
 from layersmith.layer.tar.reader import Body, TarReader
 from layersmith.oci import mediatype
-from layersmith.oci.descriptor import ATTESTATION, Descriptor, Layer
+from layersmith.oci.descriptor import ATTESTATION, ATTESTED, Descriptor, Layer
 from layersmith.oci.digest import Digest, encoded
 from layersmith.oci.document import Annotations
 from layersmith.oci.manifest import Index, parse_manifest
@@ -52,7 +52,7 @@ class Conversion:
         converted = replace(
             index,
             media_type=media_type,
-            manifests=tuple(self._child(child) for child in index.manifests),
+            manifests=self._children(index.manifests),
             annotations=_merged(index.annotations, self._annotations("index")),
         )
         if converted != index:
@@ -74,8 +74,23 @@ class Conversion:
                         hint="an image for several platforms has one",
                     )
 
+    def _children(self, children: tuple[Descriptor, ...]) -> tuple[Descriptor, ...]:
+        """Converted; what is stated about one of them is then stated about what became of it."""
+        converted = {
+            child.digest: self._child(child) for child in children if not child.annotation(ATTESTATION)
+        }
+        found = []
+        for child in children:
+            about = converted.get(Digest(child.annotation(ATTESTED) or ""))
+            if child.digest in converted:
+                child = converted[child.digest]
+            elif about is not None:
+                child = child.annotated(**{ATTESTED: about.digest})
+            found.append(child)
+        return tuple(found)
+
     def _child(self, child: Descriptor) -> Descriptor:
-        if child.annotation(ATTESTATION) or not self.store.blobs.has(child.digest):
+        if not self.store.blobs.has(child.digest):
             return child
         done = self._image(child)
         return replace(

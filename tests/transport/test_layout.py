@@ -195,7 +195,9 @@ def test_an_index_keeps_all_its_platforms(store: Store, other: Store, tmp_path: 
     attestation = Descriptor(
         mediatype.OCI_MANIFEST, store.blobs.put(data), len(data), platform=Platform("unknown", "unknown")
     )
-    children.append(attestation.annotated(**{"vnd.docker.reference.type": "attestation-manifest"}))
+    about = {"vnd.docker.reference.digest": children[0].digest}
+    kind = {"vnd.docker.reference.type": "attestation-manifest"}
+    children.append(attestation.annotated(**about, **kind))
     data = Index(tuple(children)).to_json()
     index = Descriptor(mediatype.OCI_INDEX, store.blobs.put(data), len(data))
     save(store, index, parse_output(f"type=oci,dest={tmp_path / 'x'}"), names=["demo"])
@@ -216,6 +218,8 @@ def test_an_index_keeps_all_its_platforms(store: Store, other: Store, tmp_path: 
     converted = save(store, index, parse_output(f"type=oci,compression=gzip,dest={tmp_path / 'g'}"))
     gzipped = Image.read(store, converted, Platform("linux", "arm64"))
     assert [layer.descriptor.media_type for layer in gzipped.layers] == [mediatype.OCI_LAYER_GZIP]
+    first, _, stated = Index.from_json(store.blobs.read(converted)).manifests
+    assert stated.annotation("vnd.docker.reference.digest") == first.digest != children[0].digest
 
 
 def test_foreign_layers_may_be_missing(store: Store, other: Store, tmp_path: Path) -> None:
