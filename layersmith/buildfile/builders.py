@@ -9,13 +9,13 @@ import re
 from collections.abc import Callable
 
 from layersmith.buildfile import instructions as ast
+from layersmith.buildfile.expansion import SPACE
 from layersmith.buildfile.instructions import Heredoc, Instruction, MountFlag
 from layersmith.buildfile.lines import LogicalLine
 from layersmith.buildfile.reading import Reading, first_word
 from layersmith.buildfile.suggest import shown
 from layersmith.buildfile.syntax import Form, Word
 from layersmith.buildfile.values import SECOND
-from layersmith.buildfile.words import SPACE
 from layersmith.errors import BuildfileSyntaxError
 from layersmith.source import Span
 

@@ -12,11 +12,11 @@ from bisect import bisect_left, bisect_right
 from collections import deque
 from collections.abc import Iterator
 
+from layersmith.buildfile.expansion import SPACE
 from layersmith.buildfile.instructions import Directives
 from layersmith.buildfile.lines import LogicalLine, read_directives
 from layersmith.buildfile.parser import Item, source_of, take_apart
 from layersmith.buildfile.syntax import Form
-from layersmith.buildfile.words import SPACE
 from layersmith.dataclass import dataclass
 from layersmith.errors import BuildfileSyntaxError
 from layersmith.source import Source

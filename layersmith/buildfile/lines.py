@@ -10,8 +10,9 @@ import re
 from bisect import bisect_right
 from collections.abc import Iterator
 
+from layersmith.buildfile.expansion import SPACE
 from layersmith.buildfile.instructions import Check, Directives, Heredoc
-from layersmith.buildfile.words import SPACE, bare_words, raw_words
+from layersmith.buildfile.words import bare_words, raw_words
 from layersmith.dataclass import dataclass
 from layersmith.errors import BuildfileSyntaxError, ExpansionError
 from layersmith.source import Source, Span

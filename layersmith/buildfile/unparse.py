@@ -10,6 +10,7 @@ import json
 import re
 
 from layersmith.buildfile import instructions as ast
+from layersmith.buildfile.expansion import SPACE
 from layersmith.buildfile.instructions import (
     Buildfile,
     Check,
@@ -20,7 +21,6 @@ from layersmith.buildfile.instructions import (
     MountFlag,
 )
 from layersmith.buildfile.values import format_duration
-from layersmith.buildfile.words import SPACE
 
 _BLANK = re.compile(r"[\t\v\f\r ]")
 _HEREDOC = re.compile(r"\d*<<-?[^<]*", re.DOTALL)

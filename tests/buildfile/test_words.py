@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from layersmith.buildfile.words import LONGEST, bare_words, expand, expand_heredoc, expand_words, raw_words
+from layersmith.buildfile.expansion import LONGEST
+from layersmith.buildfile.words import bare_words, expand, expand_heredoc, expand_words, raw_words
 from layersmith.errors import ExpansionError
 
 ENV = {"HOME": "/root", "EMPTY": "", "FILE": "archive.tar.gz", "PATHS": "/a/b/c", "STARS": "a*b*c", "é": "e"}
