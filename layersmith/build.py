@@ -168,7 +168,7 @@ def _build(
         ).solve()
         images = [assemble(planned, solved, request.settings.epoch) for planned in plans]
         if borrowed is not None:
-            _complete(store, images)
+            _complete(store, images, borrowed)
         return solved, images
 
     solved, images = _persistently(attempt, borrowed, progress)
@@ -229,11 +229,13 @@ def _persistently(
     return attempt()
 
 
-def _complete(store: Store, images: Iterable[Image]) -> None:
+def _complete(store: Store, images: Iterable[Image], borrowed: Borrowed) -> None:
     """Fetch those layers of the result that no step had to see, and keep the records of all that is here."""
     from layersmith.transport.missing import fetch_missing
 
-    fetch_missing(store, (layer.descriptor for image in images for layer in image.layers))
+    layers = [layer for image in images for layer in image.layers]
+    fetch_missing(store, (layer.descriptor for layer in layers))
+    borrowed.verify(layers)
     store.cache.settle()
 
 

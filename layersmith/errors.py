@@ -125,7 +125,7 @@ class HostileInputError(TransportError):
 
 
 class CacheSourceError(TransportError):
-    """The layer ``digest`` of a ``--cache-from`` can't be had, or is something else: the build goes on without it."""
+    """The layer ``digest`` of a ``--cache-from`` can't be had; without a digest, a cache is wrong. The build does without."""
 
     def __init__(self, message: str, digest: str, *, hint: str = "", span: Span | None = None) -> None:
         super().__init__(message, hint=hint, span=span)

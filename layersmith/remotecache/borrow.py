@@ -33,19 +33,32 @@ if TYPE_CHECKING:
 class Borrowed:
     """What came of ``--cache-from``: the cache mounts that were found, and how to do without what can't be had.
 
-    ``absent`` are the digests of layers that the caches know and don't carry.
+    ``absent`` are the digests of layers that the caches know and don't carry, ``lent`` of those that their records name,
+    ``verified`` of those whose DiffID was found right.
     """
 
     store: Store
     mounts: tuple[SharedMount, ...]
     absent: frozenset[str]
+    verified: set[str]
+    lent: set[str]
 
-    def give_back(self, digest: str | None = None) -> None:
-        """Use the layer ``digest`` no more, which is needed, and damaged or gone; without one, nothing of it all.
+    def verify(self, layers: Iterable[Layer]) -> None:
+        """Make sure that those of ``layers`` that a cache spoke of unpack to their DiffIDs, wherever their blobs are from.
+
+        Raises CacheSourceError.
+        """
+        for layer in layers:
+            if layer.descriptor.digest in self.lent - self.verified:
+                _verify(self.store, layer)
+                self.verified.add(layer.descriptor.digest)
+
+    def give_back(self, digest: str = "") -> None:
+        """Use the layer ``digest`` no more, which is needed, and gone; without one, nothing of it all.
 
         If it is one of the `absent`, all of these are given up: the step that made it needs those below it next.
         """
-        if digest is None:
+        if not digest:
             self.store.cache.withdraw()
         else:
             self.store.cache.withdraw(self.absent if digest in self.absent else {digest})
@@ -59,16 +72,19 @@ def borrowed(
     sources: list[CacheSource] = []
     mounts: list[SharedMount] = []
     absent: set[str] = set()
+    verified: set[str] = set()
+    lent: set[str] = set()
     try:
         for option in options:
             try:
                 source = open_source(store, option, progress)
                 sources.append(source)
                 for document in documents(store, source):
-                    fetch = _fetching(store, source, document)
+                    fetch = _fetching(store, source, document, verified)
                     digests = [layer.descriptor.digest for layer in document.layers]
                     store.blobs.elsewhere.promise((d for d in digests if d not in document.absent), fetch)
                     absent |= document.absent
+                    lent.update(digests)
                     store.cache.lend(document.records)
                     mounts += document.mounts
             except LayersmithError as error:
@@ -77,7 +93,7 @@ def borrowed(
                 progress.emit(Notice("warning", f"the cache is not used: {error.message}"))
         absent = {digest for digest in absent if digest not in store.blobs.elsewhere}
         store.blobs.elsewhere.promise(absent, _refuse)
-        yield Borrowed(store, tuple(mounts), frozenset(absent))
+        yield Borrowed(store, tuple(mounts), frozenset(absent), verified, lent)
     finally:
         store.cache.withdraw()
         for source in sources:
@@ -112,22 +128,31 @@ def _document(store: Store, manifest: Manifest) -> CacheDocument | None:
     return read_document(parse_object(inline.encode(), "inline cache"), layers)
 
 
-def _fetching(store: Store, source: CacheSource, document: CacheDocument) -> Fetch:
+def _fetching(store: Store, source: CacheSource, document: CacheDocument, verified: set[str]) -> Fetch:
     """Fetches a layer and makes sure that it is what its record says: nobody else may look before it is in an image."""
     layers = {layer.descriptor.digest: layer for layer in document.layers}
 
     def fetch(descriptor: Descriptor) -> None:
         try:
             source.fetch(store, descriptor)
-            with open_tar(store, layers[descriptor.digest]) as tar:
-                for _ in tar:
-                    pass
         except LayersmithError as error:
             raise CacheSourceError(
                 f"the cache {source.name}: {error.message}", descriptor.digest, hint=error.hint
             ) from error
+        _verify(store, layers[descriptor.digest])
+        verified.add(descriptor.digest)
 
     return fetch
+
+
+def _verify(store: Store, layer: Layer) -> None:
+    try:
+        with open_tar(store, layer) as tar:
+            for _ in tar:
+                pass
+    except LayersmithError as error:
+        # Not the transfer's fault: whoever wrote this cache made it so, and nothing of it is to be believed.
+        raise CacheSourceError(f"the cache is wrong: {error.message}", "", hint=error.hint) from error
 
 
 def _refuse(descriptor: Descriptor) -> None:

@@ -106,8 +106,9 @@ class Snapshots:
         return path
 
     def discard(self, pending: Pending) -> None:
-        """Throw away a directory that was not committed."""
-        self._trash(pending.path)
+        """Throw away a directory, unless it was committed: what failed may have come after that."""
+        if not self._database.execute("SELECT 1 FROM snapshots WHERE directory = ?", (pending.path.name,)):
+            self._trash(pending.path)
         self._trash(pending.work.parent)
 
     def remove(self, key: str) -> None:

@@ -206,13 +206,16 @@ def subprocess_quietly(layersmith: Layersmith, *words: object) -> subprocess.Com
 
 @contextmanager
 def small_disk(directory: Path, megabytes: int) -> Iterator[Path]:
-    """An ext4 file system of that size, in a file, mounted for a block. Raises OSError where the machine can't."""
+    """An ext4 file system of that size, in a file, mounted for a block. Raises OSError where the machine can't.
+
+    Blocks of 4 KiB, as on any real disk: mkfs would take 1 KiB, where SQLite's shared memory may get no block (SIGBUS).
+    """
     image, mountpoint = directory / "disk.img", directory / "disk"
     mountpoint.mkdir()
     with image.open("wb") as file:
         file.truncate(megabytes << 20)
     for command in (
-        ["mkfs.ext4", "-q", "-F", image],
+        ["mkfs.ext4", "-q", "-F", "-b", "4096", image],
         ["mount", "-o", "loop", image, mountpoint],
     ):
         done = subprocess.run(command, capture_output=True, text=True)
