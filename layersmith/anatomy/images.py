@@ -48,7 +48,7 @@ class ImageSummary:
 def images(store: Store) -> Iterator[ImageSummary]:
     """All images by name, those without one last. One that is damaged comes with its problem; none is raised."""
     seen: dict[str, ImageSummary] = {}
-    for name, descriptor in sorted(store.refs.list(), key=lambda pair: (not pair[0], pair)):
+    for name, descriptor in sorted(store.refs.list(), key=lambda pair: not pair[0]):
         if descriptor.digest not in seen:
             seen[descriptor.digest] = _summary(store, descriptor)
         known = seen[descriptor.digest]

@@ -244,7 +244,8 @@ class _Builder:
         from layersmith.dataclass import replace
 
         settings = replace(self.request.settings, no_cache=from_nothing)
-        return build_image(
+        listed = {descriptor.digest for _, descriptor in store.refs.list()}
+        built = build_image(
             store,
             replace(self.request, settings=settings),
             bases=self.bases.into(store),
@@ -252,6 +253,9 @@ class _Builder:
             fetch=fetch,
             progress=self.progress,  # type: ignore[arg-type]
         )
+        if built.descriptor.digest not in listed:
+            store.refs.forget([built.descriptor.digest])
+        return built
 
 
 # What came of it

@@ -119,3 +119,22 @@ def test_tag_refuses_what_is_no_name(cli: Any, load: Load) -> None:
     load("web:1", {"a": b"a"})
     assert "lower-case" in cli.error("tag", "web:1", "Web", status=2)
     assert "no image 'gone'" in cli.error("tag", "gone", "web:2", status=5)
+
+
+def test_several_images_without_a_name_come_last(cli: Any, load: Load, tmp_path: Path) -> None:
+    """As builds without -t leave them."""
+    digests = []
+    for number in range(2):
+        layout = tmp_path / f"layout-{number}"
+        digests.append(load("web:1", {"a": bytes([number])}))
+        cli("export", "web:1", "-o", f"{layout}/")
+        cli("rmi", "-f", digests[-1])
+        index = json.loads((layout / "index.json").read_text())
+        for entry in index["manifests"]:
+            del entry["annotations"]
+        (layout / "index.json").write_text(json.dumps(index))
+        cli("load", str(layout))
+    load("web:1", {"b": b"b"})
+    listed = cli("images", "--no-trunc", "--format", "{{.Repository}} {{.Digest}}").splitlines()
+    assert listed[0].startswith("web ")
+    assert [line.strip() for line in listed[1:]] == sorted(digests)
