@@ -157,6 +157,8 @@ class Recorder:
 
         parts = parts_of(state, complete=complete)
         with self._mutex:
+            if "key" in (self._steps[state.index].get("parts") or ()):
+                return  # told before it ran, from all there is
             if self._history is None:
                 self._history = [build for build in self._store.builds.recent(50) if build.id != self.id]
             told = self._steps[state.index].get("why")
@@ -230,9 +232,12 @@ class Recorder:
         """Have a directory, with a first record."""
         with self._mutex:
             if not self.id:
-                name, self._lock = self._store.builds.begin()
-                self._change(id=name)
+                self._claim()
                 self._save()
+
+    def _claim(self) -> None:
+        name, self._lock = self._store.builds.begin()
+        self._change(id=name)
 
     def _save_now_and_then(self) -> None:
         with self._mutex:
@@ -255,7 +260,8 @@ class Recorder:
         if self._store.readonly:
             return
         try:
-            self._begin()
+            if not self.id:
+                self._claim()
             self._change(finished=time.time())
             self._save()
             self._store.builds.forget_old()

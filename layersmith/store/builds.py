@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import re
 from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
 from pathlib import Path
@@ -35,9 +34,10 @@ KEEP_FAILED = 3
 
 RECORD = "build.json"
 LISTINGS = "listings"
+_SHA256 = 64
+"""Digits."""
 FAILED = "step.json"
 VERSION = 1
-_FINGERPRINT = re.compile(r"([0-9a-f]{12})[0-9a-f]{52}")
 _LETTERS = str.maketrans("0123456789abcdef", "zyxwvutsrqponmlk")
 
 
@@ -364,8 +364,7 @@ class Builds:
             return
         import zlib
 
-        # SHA-256 can't be compressed, and a few digits of it are enough to tell two contents of a path apart.
-        lines = (name + "\0" + _FINGERPRINT.sub(r"\1", fingerprint) for name, fingerprint in paths)
+        lines = (f"{name}\0{_shortened(fingerprint)}" for name, fingerprint in paths)
         data = zlib.compress("\0".join(lines).encode("utf-8", "surrogateescape"), 1)
         temporary = path.with_name(f"{path.name}.{os.urandom(4).hex()}")
         with storing(path):
@@ -405,6 +404,12 @@ class Builds:
         for name in having[keep:]:
             if not self.is_running(name):
                 self._trash(self.root / name / "failed")
+
+
+def _shortened(fingerprint: str) -> str:
+    """SHA-256 can't be compressed, and a few digits of it are enough to tell two contents of a path apart."""
+    cut = len(fingerprint) - _SHA256
+    return fingerprint[: cut + 12] if cut > 0 and fingerprint[cut - 1] == " " else fingerprint
 
 
 def new_id() -> str:

@@ -238,7 +238,7 @@ USER 1000
 WORKDIR /tmp
 RUN --mount=type=bind,source=bound,target=/bound --mount=from=tools,target=/tools \
     --mount=type=secret,id=key,target=/key,mode=0444 --mount=type=tmpfs,target=/scratch \
-    echo left > left; echo lost > /scratch/lost; rm /tmp/gone; false
+    echo left > left; echo lost > /scratch/lost; rm /tmp/gone; echo said; false
 """
 
 
@@ -285,14 +285,17 @@ def test_a_shell_in_what_a_failed_step_left(layersmith: Layersmith, context: Pat
 
 
 def test_what_debug_needs_survives_a_prune(layersmith: Layersmith, context: Path, failed: Build) -> None:
-    """The layers below stay, until the build is forgotten."""
-    layersmith("prune", "--all")
+    """The layers below stay, until the build is forgotten; all goes with ``--all``, which is what it says."""
+    layersmith("prune", "--keep-storage", "0")
     layersmith("fsck")
     assert (
         layersmith("debug", "--secret", f"id=key,src={context / 'key'}", "-c", "cat left").stdout == "left\n"
     )
-    layersmith("builds", "rm", failed.id)
+    layersmith("prune", "--all")
     layersmith("debug", failed.id, status=5)
+    assert layersmith("logs", failed.id).stdout
+    layersmith("builds", "rm", failed.id)
+    layersmith("logs", failed.id, status=5)
     layersmith("fsck")
 
 
