@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+import random
 import tarfile
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
+from faulty_line import FaultyLine
 from program import Layersmith
 from registries import HTPASSWD, PASSWORD, USER, served
 
@@ -202,3 +205,26 @@ def test_credentials_of_a_build(built: Layersmith, context: Path, tmp_path: Path
         other("build", "--authfile", tmp_path / "auth.json", context)
         third = built.with_store(tmp_path / "third")
         assert third("run", "--rm", "--network=none", *creds, f"{host}/web").stdout == "one\nthree\n"
+
+
+@pytest.mark.interop
+@pytest.mark.needs_docker_registry
+def test_all_of_it_by_a_line_that_keeps_breaking(built: Layersmith, context: Path, tmp_path: Path) -> None:
+    """Pull, build, push and pull by digest, with a password, through a slow proxy that drops connections."""
+    (tmp_path / "htpasswd").write_text(HTPASSWD)
+    auth = {"htpasswd": {"realm": "test", "path": str(tmp_path / "htpasswd")}}
+    creds = ("--creds", f"{USER}:{PASSWORD}")
+    with (
+        served(tmp_path / "closed", auth=auth) as host,
+        closing(FaultyLine(host, seed=3, least=400_000, most=3_000_000)) as line,
+    ):
+        built("build", "--push", *creds, "-t", f"{host}/web:1", context)
+        (context / "random").write_bytes(random.Random(1).randbytes(300_000))
+        (context / "Buildfile").write_text(f"FROM {line.host}/web:1\nCOPY random /\nRUN cat /a/one >/own\n")
+        other = built.with_store(tmp_path / "other")
+        done = other("build", "-q", "--push", *creds, "-t", f"{line.host}/own:1", context, timeout=300)
+        third = built.with_store(tmp_path / "third")
+        name = f"{line.host}/own@{done.stdout.strip()}"
+        assert third("pull", "-q", *creds, name, timeout=300).stdout == done.stdout
+        assert third("run", "--rm", "--network=none", name, "cat", "/own").stdout == "one\n"
+        assert line.lost > 0

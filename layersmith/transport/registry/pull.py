@@ -115,19 +115,21 @@ class Puller:
             number = position[descriptor.digest]
             on_layer(layers[number], layers[:number])
 
-        self.blobs([manifest], done)
+        run_all(self._layers([manifest], done), jobs=self.jobs)
 
-    def blobs(
-        self, manifests: Sequence[Manifest], done: Callable[[Descriptor], None] = lambda _: None
-    ) -> None:
-        """Fetch the configs and layers of ``manifests``, ``jobs`` at a time; ``done`` hears of each layer."""
+    def blobs(self, manifests: Sequence[Manifest]) -> None:
+        """Fetch the configs and layers of ``manifests``, ``jobs`` at a time."""
         configs = {manifest.config.digest: manifest.config for manifest in manifests}
         for config in configs.values():
             self._check_size(config)
-        layers = {layer.digest: layer for manifest in manifests for layer in manifest.layers}
         tasks = [self._task(config, lambda _: None) for config in configs.values()]
-        tasks += [self._task(layer, done) for layer in layers.values()]
-        run_all(tasks, jobs=self.jobs)
+        run_all([*tasks, *self._layers(manifests)], jobs=self.jobs)
+
+    def _layers(
+        self, manifests: Sequence[Manifest], done: Callable[[Descriptor], None] = lambda _: None
+    ) -> list[Task]:
+        layers = {layer.digest: layer for manifest in manifests for layer in manifest.layers}
+        return [self._task(layer, done) for layer in layers.values()]
 
     def _check_size(self, config: Descriptor) -> None:
         if config.size > MAX_DOCUMENT:
