@@ -8,7 +8,7 @@ import time
 from argparse import ArgumentParser, Namespace
 from typing import TYPE_CHECKING, Any
 
-from layersmith.cli.listing import Column, listing_arguments, show
+from layersmith.cli.listing import Column, format_argument, listing_arguments, print_records, show
 from layersmith.cli.stores import open_store
 from layersmith.cli.table import parse_time, printable, size
 from layersmith.errors import StoreError, UsageError
@@ -48,6 +48,7 @@ def prune_arguments(parser: ArgumentParser) -> None:
     add("--dry-run", action="store_true", help="remove nothing, only say what would go")
     add("-v", "--verbose", action="store_true", help="name everything")
     add("-f", "--force", action="store_true", help="(for docker's sake: nobody is asked anyway)")
+    format_argument(parser)
 
 
 def prune(args: Namespace) -> int:
@@ -72,6 +73,12 @@ def prune(args: Namespace) -> int:
         )
         if not args.dry_run:
             forget(store)
+    if args.format is not None:
+        print_records(
+            args.format,
+            ({"Kind": item.kind, "Name": item.name, "Size": item.size} for item in report.removed),
+        )
+        return 0
     if args.verbose or args.dry_run:
         for item in report.removed:
             print(f"{item.kind:<9} {item.name}  {size(item.size)}")
@@ -173,6 +180,7 @@ examples:
 def fsck_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("--repair", action="store_true", help="drop what is broken, and what relies on it")
     parser.add_argument("-q", "--quiet", action="store_true", help="say nothing where nothing is wrong")
+    format_argument(parser)
 
 
 def fsck(args: Namespace) -> int:
@@ -185,10 +193,18 @@ def fsck(args: Namespace) -> int:
 
     with open_store(args, owners=True) as store:
         problems = check(store, repair=args.repair, check_snapshot=check_snapshot)
-    for problem in problems:
+    if args.format is not None:
+        print_records(
+            args.format,
+            (
+                {"Kind": found.kind, "Name": found.name, "Message": found.message, "Repaired": found.repaired}
+                for found in problems
+            ),
+        )
+    for problem in problems if args.format is None else ():
         done = " (repaired)" if problem.repaired else ""
         print(f"{problem.kind} {printable(problem.name)}: {printable(problem.message)}{done}")
-    if not problems and not args.quiet:
+    if not problems and not args.quiet and args.format is None:
         print("nothing is wrong")
     left = [problem for problem in problems if not problem.repaired]
     if left and not args.repair:

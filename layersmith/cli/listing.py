@@ -60,6 +60,18 @@ def show(args: Namespace, records: Iterable[Record], columns: Sequence[Column], 
             emit(write(record))
 
 
+def format_argument(parser: ArgumentParser) -> None:
+    """``--format`` of a command that says what it did, for `print_records`."""
+    parser.add_argument("--format", metavar="FORMAT", help=f"{HELP}; a line for each (default: for people)")
+
+
+def print_records(text: str, records: Iterable[Record]) -> None:
+    """Print each of ``records`` as ``--format`` ``text`` asks. Raises UsageError."""
+    write = formatter(text.replace("\\t", "\t").replace("\\n", "\n"))
+    for record in records:
+        emit(write(record))
+
+
 def emit(text: str) -> None:
     """Print ``text`` from an image: as it is for a program, but with its control characters escaped for a person."""
     if sys.stdout.isatty():

@@ -77,3 +77,28 @@ def test_a_reader_that_went_away_is_no_error(words: list[str], tmp_path: Path) -
     os.close(writer)
     assert done.stderr == b""
     assert done.returncode == (0 if words[1:] else 141)
+
+
+LISTING = (
+    "builds",
+    "check",
+    "df",
+    "diff",
+    "doctor",
+    "explain",
+    "fsck",
+    "history",
+    "images",
+    "layers",
+    "prune",
+    "ps",
+)
+
+
+@pytest.mark.parametrize("name", LISTING)
+def test_what_lists_can_list_json(name: str) -> None:
+    """``--format json``, wherever something is listed."""
+    module = importlib.import_module(f"layersmith.cli.{COMMANDS[name].module}")
+    parser = command_line.command_parser(name, module)
+    (option,) = [action for action in parser._actions if "--format" in action.option_strings]
+    assert option.choices is None or "json" in option.choices

@@ -99,3 +99,19 @@ def test_what_is_neither_size_nor_age(text: str) -> None:
         moment(text)
     assert "10GB" in size.value.hint
     assert "24h" in age.value.hint
+
+
+def test_what_prune_and_fsck_list_can_be_json(cli: Any, load: Callable[..., str]) -> None:
+    """An object a line, and nothing else on standard output."""
+    load("web", {"a": b"content"})
+    cli("rmi", "web")
+    records = [json.loads(line) for line in cli("prune", "--dry-run", "--format", "json").splitlines()]
+    assert {record["Kind"] for record in records} >= {"blob"}
+    assert sum(record["Size"] for record in records) > 0
+    assert cli("fsck", "--format", "json") == ""
+    blob = max((cli.root / "blobs" / "sha256").iterdir(), key=lambda path: path.stat().st_size)
+    blob.chmod(0o600)
+    blob.write_bytes(b"damaged")
+    (found, *_) = [json.loads(line) for line in cli("fsck", "--format", "json", status=7).splitlines()]
+    assert blob.name in found["Name"]
+    assert found["Repaired"] is False

@@ -78,6 +78,20 @@ def test_the_readme_knows_the_guides() -> None:
         assert f"examples/{path.parent.name}/README.md" in text
 
 
+def test_the_commands_of_the_readme_parse() -> None:
+    """Its quick start needs a network to install from and a registry to push to, so its lines are not run here."""
+    found = 0
+    for line in "\n".join(blocks(ROOT / "README.md")).splitlines():
+        for part in re.split(r"&&|\|", line.partition(" #")[0].partition("   ")[0]):
+            name, *words = part.split() or [""]
+            if name == "layersmith":
+                command, rest = cli.command_of(words)
+                module = importlib.import_module(f"layersmith.cli.{cli.COMMANDS[command].module}")
+                cli.command_parser(command, module).parse_args(rest)
+                found += 1
+    assert found > 5
+
+
 def our_flags() -> set[str]:
     parser = cli.command_parser("build", importlib.import_module("layersmith.cli.build"))
     return {option for action in parser._actions for option in action.option_strings if option[:2] == "--"}
