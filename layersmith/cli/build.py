@@ -63,7 +63,7 @@ def build_options(parser: argparse.ArgumentParser) -> None:
         "--build-context",
         action="append",
         default=[],
-        metavar="NAME=DIR|IMAGE",
+        metavar="NAME=DIR|URL|IMAGE",
         help="one more place to copy from",
     )
     add("--label", action="append", default=[], metavar="NAME=VALUE", help="add a label to the image")
@@ -164,11 +164,13 @@ def build(args: argparse.Namespace) -> int:
             _report(args, store, known)
             return 0
         from layersmith.build import build as build_image
+        from layersmith.cli.progress.moves import Moves
         from layersmith.cli.recalling import remembered
         from layersmith.cli.request import build_request
         from layersmith.cli.sources import fetch
         from layersmith.cli.unpacking import for_build
 
+        progress = moves = Moves(progress)
         outputs = outputs_of(args)
         caches = caches_of(args)
         request, named = build_request(args, store)
@@ -203,6 +205,7 @@ def build(args: argparse.Namespace) -> int:
             remembered(store, asked, request, built)
         written = write(args, store, built.descriptor, outputs, progress, epoch=request.settings.epoch)
         caches.lend(store, built, progress)
+        moves.note(store, built.record)
         keep_within_limits(store, progress)
         _report(args, store, written)
     return 0
@@ -273,11 +276,8 @@ def bases_of(
         pull = promising_puller(args, store, progress, lazily)
     else:
         pull = puller(args, preview or store, progress, lazy=preview is not None, unpacking=unpacking)
-    contexts: dict[str, object] = {
-        text.partition("=")[0].lower(): ContextInput(text.partition("=")[0].lower())
-        for text in args.build_context
-        if "://" not in text
-    }
+    labels = (text.partition("=")[0].lower() for text in args.build_context)
+    contexts: dict[str, object] = {label: ContextInput(label) for label in labels if label not in named}
     contexts |= {name: named_image(store, value, pull, preview) for name, value in named.items()}
     return StoreBases(store, pull, contexts, always_pull=args.pull, pulled=preview)  # type: ignore[arg-type]
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from layersmith.cli.builds import BUILD_HELP, builds_of
 from layersmith.cli.stores import open_store
 from layersmith.errors import LayersmithError
+from layersmith.oci.digest import digest_of
 
 if TYPE_CHECKING:
     from layersmith.anatomy.space import Space
@@ -73,18 +74,14 @@ def _image(store: Store, build: Build) -> tuple[Space | None, dict[str, Any] | N
 
 
 def buildfile_lines(build: Build) -> list[tuple[int, str]]:
-    """The Buildfile's numbered lines, if it is where it was and its instructions still are; else what the record has."""
-    recorded = sorted({(step.line, step.instruction) for step in build.steps if step.line})
+    """The Buildfile's numbered lines, if it is where it was and what it was; else what the record has of them."""
+    mine = [step for step in build.steps if step.source.rpartition(":")[0] in (build.buildfile, "")]
+    recorded = sorted({(step.line, step.instruction) for step in mine if step.line})
     for path in (Path(build.buildfile), Path(build.context) / build.buildfile):
         try:
-            lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
+            data = path.read_bytes()
         except OSError:
             continue
-        if all(_begins(lines, number, text) for number, text in recorded):
-            return list(enumerate(lines, 1))
+        if digest_of(data) == build.text_digest:
+            return list(enumerate(data.decode("utf-8", "replace").splitlines(), 1))
     return recorded
-
-
-def _begins(lines: list[str], number: int, instruction: str) -> bool:
-    line = lines[number - 1] if number <= len(lines) else ""
-    return line.split()[:1] == instruction.split()[:1]

@@ -147,6 +147,17 @@ class BuildStep:
 
 
 @dataclass(frozen=True, slots=True)
+class Moved:
+    """A blob or file that was pulled or pushed (``direction``): bytes, and when, in seconds since the epoch."""
+
+    direction: str
+    what: str
+    size: int
+    started: float
+    finished: float
+
+
+@dataclass(frozen=True, slots=True)
 class Build:
     """A build: what it was asked, what came of it, and its steps.
 
@@ -174,6 +185,8 @@ class Build:
     error: str = ""
     warnings: tuple[str, ...] = ()
     steps: tuple[BuildStep, ...] = ()
+    moved: tuple[Moved, ...] = ()
+    """What was pulled before the steps and pushed after them."""
 
     def step(self, number: int) -> BuildStep:
         """Raises NotFoundError."""
@@ -187,6 +200,8 @@ class Build:
     def to_json(self) -> dict[str, Any]:
         value = {name: getattr(self, name) for name in self.__slots__}
         value = {name: field for name, field in value.items() if field not in ("", (), None)}
+        if self.moved:
+            value["moved"] = [[getattr(move, name) for name in Moved.__slots__] for move in self.moved]
         return {"version": VERSION, **value, "steps": [step.to_json() for step in self.steps]}
 
     @classmethod
@@ -196,6 +211,7 @@ class Build:
         for name in ("names", "platforms", "warnings"):
             known[name] = tuple(known.get(name, ()))
         known["bases"] = tuple((name, digest) for name, digest in known.get("bases", ()))
+        known["moved"] = tuple(Moved(*move) for move in known.get("moved", ()))
         known["steps"] = tuple(BuildStep.from_json(step) for step in known.get("steps", ()))
         return cls(**known)
 

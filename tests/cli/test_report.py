@@ -48,12 +48,13 @@ def test_a_build_that_is_not_there(cli: Callable[..., str]) -> None:
 def test_a_buildfile_that_changed_is_not_shown(tmp_path: Path) -> None:
     """Lines of another text under a step's number would be a lie: then only what the record has is shown."""
     from layersmith.cli.report import buildfile_lines
+    from layersmith.oci.digest import digest_of
     from layersmith.store.builds import Build, BuildStep
 
     path = tmp_path / "Buildfile"
     steps = (BuildStep(0, "FROM base", "FROM base", line=1), BuildStep(1, "RUN x", "RUN x", line=3))
-    build = Build("k", 0.0, buildfile=str(path), steps=steps)
     path.write_text("FROM base\n# why\nRUN x\n")
+    build = Build("k", 0.0, buildfile=str(path), text_digest=digest_of(path.read_bytes()), steps=steps)
     assert buildfile_lines(build) == [(1, "FROM base"), (2, "# why"), (3, "RUN x")]
     path.write_text("# new\nFROM base\nRUN x\n")
     assert buildfile_lines(build) == [(1, "FROM base"), (3, "RUN x")]

@@ -9,7 +9,7 @@ from layersmith.layer.entry import DIR, REG
 from layersmith.oci.config import History
 from layersmith.oci.descriptor import Descriptor, Layer
 from layersmith.oci.digest import DiffID, Digest
-from layersmith.store.builds import Build, BuildStep, Cause
+from layersmith.store.builds import Build, BuildStep, Cause, Moved
 
 HOSTILE = "</script><img src=x onerror=document.title='owned'>\"'&\u202e\x1b[31m"
 
@@ -46,6 +46,10 @@ def made_build() -> Build:
         finished=start + 10,
         result="failed",
         error=HOSTILE,
+        moved=(
+            Moved("push", "sha256:1", 100, start + 8.0, start + 9.5),
+            Moved("push", HOSTILE, 100, start + 9.0, start + 10.0),
+        ),
         steps=(
             BuildStep(0, "FROM base", "FROM base", outcome="base", line=1),
             step(1, "hit", 0.1, 0.1, needs=(0,), layer=made_layer(1, 100)),

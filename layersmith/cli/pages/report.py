@@ -108,7 +108,9 @@ def _steps(build: Build, known: set[int]) -> Markup:
             else step.pack_finished - step.pack_started
         )
         place = (
-            element("a", f"line {step.line}", href=f"#L{step.line}") if step.line in known else step.source
+            element("a", f"line {step.line}", href=f"#L{step.line}")
+            if step.line in known and _in_it(build, step)
+            else step.source
         )
         began = None if step.started is None else step.started - build.started
         number = element("span", str(step.number), id=f"step-{step.number}")
@@ -131,6 +133,11 @@ def _steps(build: Build, known: set[int]) -> Markup:
     return table("steps-table", headers, rows, "A click on a header sorts.")
 
 
+def _in_it(build: Build, step: BuildStep) -> bool:
+    """Whether the step is written in the Buildfile itself, and not in a file that it includes."""
+    return step.source.rpartition(":")[0] in (build.buildfile, "")
+
+
 def _why(step: BuildStep) -> list[Markup]:
     texts = [cause_text(cause) for cause in step.why]
     if step.error:
@@ -142,7 +149,7 @@ def _layers(found: Space) -> Markup:
     rows = [
         (
             cell(str(layer.number), sort=layer.number, class_="num"),
-            cell(layer.history.created_by or "", class_="path"),
+            cell(layer.history.created_by or layer.history.comment or "", class_="path"),
             cell(element("code", short(layer.layer.descriptor.digest))),
             cell(human_size(layer.layer.descriptor.size), sort=layer.layer.descriptor.size, class_="num"),
             cell(human_size(layer.size), sort=layer.size, class_="num"),
@@ -198,7 +205,8 @@ def _path(path: bytes) -> str:
 def _buildfile(build: Build, lines: Sequence[tuple[int, str]]) -> Markup:
     steps: dict[int, list[BuildStep]] = {}
     for step in build.steps:
-        steps.setdefault(step.line, []).append(step)
+        if _in_it(build, step):
+            steps.setdefault(step.line, []).append(step)
     shown = []
     for number, text in lines:
         links = [

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from layersmith.cli.pages.html import Markup, element, join
-from layersmith.cli.units import human_seconds
+from layersmith.cli.units import human_seconds, human_size
 from layersmith.dataclass import dataclass
 from layersmith.store.builds import Build, BuildStep
 
@@ -14,9 +14,13 @@ LEAST = 2.0
 
 @dataclass(frozen=True, slots=True)
 class Bar:
-    """What was done for a step, from ``start`` to ``end`` in seconds since the build began; ``lane`` as `lanes` names it."""
+    """What was done, from ``start`` to ``end`` in seconds since the build began; ``lane`` as `lanes` names it.
 
-    step: BuildStep
+    ``step`` is None for what was pulled or pushed.
+    """
+
+    step: BuildStep | None
+    name: str
     lane: str
     kind: str
     start: float
@@ -24,15 +28,22 @@ class Bar:
 
 
 def bars(build: Build) -> list[Bar]:
-    """What ran, hit and was packed, by time. Packing has lanes of its own: it goes on while other steps run."""
+    """What ran, hit, was packed, pulled and pushed, by time.
+
+    Packing has lanes of its own, for it goes on while other steps run; so have transfers.
+    """
     found = []
-    packs: list[float] = []
+    taken: dict[str, list[float]] = {}
     for step in sorted(build.steps, key=lambda step: step.pack_started or 0):
-        if step.pack_started is None or step.pack_finished is None:
-            continue
-        lane = next((n for n, until in enumerate(packs) if until <= step.pack_started), len(packs))
-        packs[lane:] = [step.pack_finished, *packs[lane + 1 :]]
-        found.append(_bar(build, step, f"pack {lane + 1}", "packed", step.pack_started, step.pack_finished))
+        if step.pack_started is not None and step.pack_finished is not None:
+            lane = _free(taken.setdefault("pack", []), step.pack_started, step.pack_finished)
+            found.append(_bar(build, step, f"pack {lane}", "packed", step.pack_started, step.pack_finished))
+    for move in build.moved:
+        lane = _free(taken.setdefault(move.direction, []), move.started, move.finished)
+        kind = "pulled" if move.direction == "pull" else "pushed"
+        name = f"{move.what} ({human_size(move.size)})"
+        times = (max(0.0, move.started - build.started), max(0.0, move.finished - build.started))
+        found.append(Bar(None, name, f"{move.direction} {lane}", kind, *times))
     for step in build.steps:
         if step.started is None or step.finished is None:
             continue
@@ -41,16 +52,30 @@ def bars(build: Build) -> list[Bar]:
         elif step.outcome in ("ran", "failed", "cancelled"):
             lane_name = f"worker {(step.worker or 0) + 1}"
             found.append(_bar(build, step, lane_name, step.outcome, step.started, step.finished))
-    return sorted(found, key=lambda bar: (bar.start, bar.step.number))
+    return sorted(found, key=lambda bar: (bar.start, bar.step.number if bar.step else -1))
+
+
+def _free(taken: list[float], start: float, end: float) -> int:
+    """The first lane, counted from 1, that nothing is in at ``start``; ``taken`` is until when each is."""
+    lane = next((n for n, until in enumerate(taken) if until <= start), len(taken))
+    taken[lane : lane + 1] = [end]
+    return lane + 1
 
 
 def _bar(build: Build, step: BuildStep, lane: str, kind: str, start: float, end: float) -> Bar:
-    return Bar(step, lane, kind, max(0.0, start - build.started), max(0.0, end - build.started))
+    return Bar(
+        step,
+        f"#{step.number} {step.name}",
+        lane,
+        kind,
+        max(0.0, start - build.started),
+        max(0.0, end - build.started),
+    )
 
 
 def lanes(found: list[Bar]) -> list[str]:
-    """The cache's, the workers', the packers'."""
-    order = {"cache": 0, "worker": 1, "pack": 2}
+    """The pulls', the cache's, the workers', the packers', the pushes'."""
+    order = {"pull": 0, "cache": 1, "worker": 2, "pack": 3, "push": 4}
     return sorted({bar.lane for bar in found}, key=lambda lane: (order[lane.split()[0]], len(lane), lane))
 
 
@@ -72,6 +97,7 @@ def duration(build: Build) -> float:
     """Seconds from the build's beginning to its end, or to the last thing known of it."""
     ends = [
         build.finished,
+        *(move.finished for move in build.moved),
         *(step.finished for step in build.steps),
         *(step.pack_finished for step in build.steps),
     ]
@@ -97,20 +123,23 @@ def drawn(build: Build) -> Markup:
     for number, name in enumerate(names):
         parts.append(element("text", name, x=8, y=TOP + LANE * number + 17))
     for bar in found:
-        title = f"#{bar.step.number} {bar.step.name}: {bar.kind}, {human_seconds(bar.end - bar.start)}"
+        title = f"{bar.name}: {bar.kind}, {human_seconds(bar.end - bar.start)}"
+        step = bar.step.number if bar.step else None
+        outlined = step in critical and _outlined(bar, scale)
         rect = element(
             "rect",
             x=LEFT + bar.start * scale,
             y=TOP + LANE * names.index(bar.lane) + 3,
             width=max(LEAST, (bar.end - bar.start) * scale),
             height=LANE - 8,
-            class_=bar.kind + (" critical" if bar.step.number in critical and _outlined(bar, scale) else ""),
-            data_step=bar.step.number,
+            class_=bar.kind + (" critical" if outlined else ""),
+            data_step=step,
             data_start=bar.start,
             data_end=bar.end,
         )
         label = element("title", title)
-        parts.append(element("a", label, rect, href=f"#step-{bar.step.number}", aria_label=title))
+        place = "#timeline" if step is None else f"#step-{step}"
+        parts.append(element("a", label, rect, href=place, aria_label=title))
     svg = element(
         "svg", *parts, width=WIDTH, height=height, role="group", aria_label="timeline", data_scale=scale
     )
@@ -124,10 +153,10 @@ def _outlined(bar: Bar, scale: float) -> bool:
 
 def key() -> Markup:
     """What the colours mean."""
-    words = (("hit", "hit"), ("ran", "ran"), ("packed", "packed"), ("failed", "failed"))
+    words = ("hit", "ran", "packed", "pulled", "pushed", "failed")
     return element(
         "p",
-        join(*(element("span", word, class_=kind) for kind, word in words)),
+        join(*(element("span", word, class_=word) for word in words)),
         "Outlined: the critical path. Arrow keys go from bar to bar.",
         class_="key soft",
     )

@@ -92,10 +92,17 @@ def _title(state: State, now: float) -> Row:
     finished = state.how.total()
     counts = f"{finished}/{state.total} steps" if state.total else ""
     running = len(state.running())
-    parts: list[Part] = [("Building" if state.total or state.steps else "Working", "title")]
+    parts: list[Part] = [(_doing(state), "title")]
     if counts:
         parts += [("  " + counts, ""), (f", {running} running" if running else "", "")]
     return Row(tuple(parts), ((human_seconds(now - state.started), "title"),))
+
+
+def _doing(state: State) -> str:
+    if state.total or state.steps:
+        return "Building"
+    directions = {direction for direction, _ in state.transfers}
+    return {"pull": "Pulling", "push": "Pushing"}[directions.pop()] if len(directions) == 1 else "Working"
 
 
 def _collapsed(count: int, glyphs: Glyphs) -> Row:

@@ -78,6 +78,8 @@ def test_bars_are_where_the_record_says(show: Show) -> None:
         (4, "ran"): (4.0, 9.0),
     }
     expected |= {(1, "hit"): (0.1, 0.1), (5, "failed"): (9.0, 10.0)}
+    pushed = [(x, width, y) for _, kind, x, width, y in found if kind == "pushed"]
+    found = [bar for bar in found if bar[1] != "pushed"]
     scale = (WIDTH - LEFT - 10) / 10
     drawn = {(step, kind): (x, width) for step, kind, x, width, _ in found}
     assert drawn.keys() == expected.keys()
@@ -87,7 +89,12 @@ def test_bars_are_where_the_record_says(show: Show) -> None:
         )
     lanes = {(step, kind): y for step, kind, _, _, y in found}
     assert lanes[2, "ran"] == lanes[4, "ran"] == lanes[5, "failed"] != lanes[3, "ran"]
-    assert len(bars(made_build())) == 6
+    assert len(bars(made_build())) == 8
+    assert [bar[:2] for bar in pushed] == [
+        pytest.approx((LEFT + 8.0 * scale, 1.5 * scale), abs=0.1),
+        pytest.approx((LEFT + 9.0 * scale, 1.0 * scale), abs=0.1),
+    ]
+    assert pushed[0][2] != pushed[1][2]
 
 
 def test_the_critical_path_is_what_the_end_waited_for(show: Show) -> None:
