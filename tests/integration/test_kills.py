@@ -41,7 +41,7 @@ def test_kills_on_a_small_disk(layersmith: Layersmith, tmp_path: Path, base_tar:
     work = tmp_path / "work"
     work.mkdir()
     try:
-        with small_disk(work, 10) as disk:
+        with small_disk(work, 14) as disk:
             loop = KillLoop(layersmith.with_store(disk / "store"), work, base_tar, seed=2, small=True)
             loop.prepare()
             loop.run(20)

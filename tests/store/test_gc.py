@@ -1,5 +1,6 @@
 """prune removes what nobody needs and nothing else; fsck finds and repairs every kind of damage."""
 
+import os
 import subprocess
 import sys
 import textwrap
@@ -14,7 +15,7 @@ from layersmith.oci.descriptor import Descriptor, Layer
 from layersmith.oci.digest import DiffID, digest_of
 from layersmith.store import Record, Store
 from layersmith.store.fsck import fsck
-from layersmith.store.gc import disk_usage, prune
+from layersmith.store.gc import disk_usage, prunable, prune
 
 
 def a_layer(store: Store, name: str) -> Layer:
@@ -242,3 +243,44 @@ def test_fsck_repairs_the_index(store: Store, damage: bytes | None) -> None:
     assert fsck(store) == ()
     store.refs.set("demo", an_image(store))
     assert fsck(store) == ()
+
+
+def a_mount(store: Store, id: str, used: float) -> Path:
+    """A cache mount of 20,000 bytes, last used at ``used``."""
+
+    def create(path: Path) -> None:
+        path.mkdir()
+        (path / "file").write_bytes(b"x" * 20_000)
+
+    with store.mounts.hold(id, None, "shared", create) as path:
+        pass
+    os.utime(path.parent / "id", (used, used))
+    return path
+
+
+def test_prune_takes_cache_mounts_by_age(root: Path) -> None:
+    """All with --all, those unused since --until, the longest unused for --keep-storage; none that a step has."""
+    with Store.open(root) as store:
+        old, new, busy = a_mount(store, "old", 1000), a_mount(store, "new", 3000), a_mount(store, "busy", 1)
+        with store.mounts.hold("busy", None, "locked", lambda path: None):
+            prune(store)
+            assert old.exists()
+            report = prune(store, until=2000, dry_run=True)
+            assert [item.name for item in report.removed if item.kind == "mount"] == ["old"]
+            prune(store, keep_storage=prunable(store) - 1)
+            assert (old.exists(), new.exists(), busy.exists()) == (False, True, True)
+            prune(store, all=True)
+            assert (new.exists(), busy.exists()) == (False, True)
+        prune(store, all=True)
+        assert not busy.exists()
+        assert not store.mounts.list()
+
+
+def test_a_committed_snapshot_outlives_what_fails_after_it(root: Path) -> None:
+    """A full disk between commit and record: the directory that the record speaks of stays."""
+    with Store.open(root) as store:
+        pending = store.snapshots.create()
+        path = store.snapshots.commit(pending, "sha256:" + "1" * 64)
+        store.snapshots.discard(pending)
+        assert path.is_dir()
+        assert not [p for p in fsck(store) if p.kind == "snapshot"]
