@@ -15,6 +15,7 @@ from program import COMMAND, Layersmith
 
 from layersmith.store import Store
 from layersmith.store.builds import KEEP_FAILED, Build
+from layersmith.transport.registry.fake import FakeRegistry
 
 pytestmark = pytest.mark.root
 
@@ -432,3 +433,31 @@ def test_the_same_step_of_two_builds_runs_once(layersmith: Layersmith, base: str
     with Store.open(layersmith.root) as store:
         ended = sorted(build.steps[1].outcome for build in store.builds.recent())
     assert ended == ["hit", "ran"]
+
+
+# Bases
+
+
+def test_pull_asks_for_a_newer_base(layersmith: Layersmith, base: str, context: Path) -> None:
+    """Without ``--pull`` the base that is in the store is taken; with it a tag that moved makes the steps run, and says so."""
+    with FakeRegistry() as registry:
+        name = f"{registry.host}/base:1"
+        write(context, "FROM base\nRUN echo newer > /newer\n")
+        layersmith("tag", "base", name)
+        layersmith("push", name)
+        (context / "app").write_text(f"FROM {name}\nRUN echo app > /app\n")
+        layersmith("build", "-f", "app", ".", cwd=context)
+        layersmith("build", "--pull", "-f", "app", ".", cwd=context)
+        assert last(layersmith).steps[1].outcome == "hit"
+
+        other = layersmith.with_store(context.parent / "other")
+        other("pull", name)
+        other("tag", name, "base")
+        other("build", "-t", name, ".", cwd=context)
+        other("push", name)
+
+        layersmith("build", "-f", "app", ".", cwd=context)
+        assert last(layersmith).steps[1].outcome == "hit"
+        layersmith("build", "--pull", "-f", "app", ".", cwd=context)
+        step = last(layersmith).steps[1]
+        assert (step.outcome, [(c.kind, c.subject) for c in step.why]) == ("ran", [("base", name)])
