@@ -86,7 +86,10 @@ def _critical(build: Build) -> Markup:
     path = critical_path(build)
     total = sum(_seconds(step) for step in path)
     items = [element("li", _step_link(step), f" {human_seconds(_seconds(step))}") for step in path]
-    text = f"{human_seconds(total)} in {len(path)} steps: only what shortens one of them shortens the build."
+    text = (
+        f"{human_seconds(total)} of {human_seconds(duration(build))}: the steps that the last one waited for, each for the"
+        " one before it. The rest of the time went into pulls, unpacking, packing and pushes."
+    )
     return join(element("p", text, class_="soft"), element("ol", *items))
 
 
