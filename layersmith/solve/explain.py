@@ -86,7 +86,8 @@ def explain(
 def _steps(history: Iterable[Build]) -> Iterator[tuple[Build, BuildStep]]:
     for build in history:
         for step in build.steps:
-            if step.outcome in ("ran", "hit") and step.parts:
+            # Records of layersmith before 0.2 have the operation in words.
+            if step.outcome in ("ran", "hit") and step.parts and isinstance(step.parts.get("identity"), dict):
                 yield build, step
 
 

@@ -11,7 +11,15 @@ from contextlib import ExitStack, suppress
 
 from layersmith import ops
 from layersmith.dataclass import dataclass
-from layersmith.errors import CacheSourceError, Cancelled, CommandError, SandboxError, StoreError, located
+from layersmith.errors import (
+    CacheSourceError,
+    Cancelled,
+    CommandError,
+    SandboxError,
+    StoreError,
+    TransportError,
+    located,
+)
 from layersmith.execute.copy import copy_items
 from layersmith.execute.mkdir import mkdir_items
 from layersmith.layer.changes import changes
@@ -214,10 +222,12 @@ class _Performance:
         for record in self.store.cache.latest(ops.digest(self.op), EARLIER):
             if record.layer is None or record.inputs.get("epoch") is not None:
                 continue
-            if self.store.blobs.has(record.layer.descriptor.digest) and same_content(
-                self.store, record.layer, layer
-            ):
-                return Made(record.layer, record.created)
+            # A damaged blob is for whoever needs it to find.
+            with suppress(StoreError, TransportError):
+                if self.store.blobs.has(record.layer.descriptor.digest) and same_content(
+                    self.store, record.layer, layer
+                ):
+                    return Made(record.layer, record.created)
         return None
 
     def while_wanted(self, items: Iterable[Item]) -> Iterator[Item]:

@@ -10,15 +10,17 @@ import os
 import threading
 import time
 from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
 from layersmith import ops
 from layersmith.dataclass import replace
-from layersmith.errors import Cancelled, LayersmithError
+from layersmith.errors import Cancelled, LayersmithError, StoreError
 from layersmith.progress import Notice, StepExplained, StepFinished, StepOutput, StepStarted
 from layersmith.store.builds import Build, BuildStep
+from layersmith.store.files import storing
 
 if TYPE_CHECKING:
     from layersmith.oci.descriptor import Layer
@@ -163,7 +165,8 @@ class Recorder:
                 self._history = [build for build in self._store.builds.recent(50) if build.id != self.id]
             told = self._steps[state.index].get("why")
         for digest, paths in state.listings.items():
-            self._store.builds.put_listing(digest, paths)
+            with suppress(StoreError):  # then later builds can't name the file, and nothing worse
+                self._store.builds.put_listing(digest, paths)
         found: Explained = explain(
             BuildStep(**{**self._steps[state.index], "parts": parts, "why": ()}),
             replace(self._build, steps=()),
@@ -205,7 +208,8 @@ class Recorder:
 
                 self._begin()
                 path = self._store.builds.log(self.id, step)
-                path.parent.mkdir(mode=0o700, exist_ok=True)
+                with storing(path.parent):
+                    path.parent.mkdir(mode=0o700, exist_ok=True)
                 writer = self._logs[step] = LogWriter(path)
                 self._note(step, log=True)
             return writer
