@@ -88,7 +88,8 @@ def question(args: argparse.Namespace) -> str | None:
             root / ".dockerignore",
         )
     }
-    text = _digest(buildfile)
+    # A pipe (`-f <(…)`) can be read once only, and that is for the build to do.
+    text = _digest(buildfile) if buildfile.is_file() else None
     if (
         text is None
         or (root / "Buildfile.lock").exists()

@@ -29,6 +29,7 @@ def build_request(args: argparse.Namespace, store: Store) -> tuple[BuildRequest,
     """The request, and those ``--build-context`` that are images."""
     from layersmith.build import BuildRequest
     from layersmith.context import Context
+    from layersmith.execute.contexts import is_remote
 
     root, buildfile = _main_context(args, store)
     if args.file == "-":
@@ -44,12 +45,14 @@ def build_request(args: argparse.Namespace, store: Store) -> tuple[BuildRequest,
         label, separator, value = text_.partition("=")
         if not separator or not label:
             raise UsageError(
-                f"invalid --build-context {text_!r}", hint="write NAME=DIRECTORY or NAME=docker-image://…"
+                f"invalid --build-context {text_!r}",
+                hint="write NAME=DIRECTORY, NAME=docker-image://…, NAME=oci-layout://… or NAME=https://….git",
             )
-        if "://" in value:
+        if "://" in value and not is_remote(value):
             images[label.lower()] = value
         else:
-            contexts[label.lower()] = Context.open(Path(value), label=f"context {label}")
+            where = _downloaded(value, store) if is_remote(value) else Path(value)
+            contexts[label.lower()] = Context.open(where, label=f"context {label}")
     platforms = _platforms(args)
     request = BuildRequest(
         text,
@@ -90,15 +93,13 @@ def _place(buildfile: Path, root: Path) -> str:
 
 def _main_context(args: argparse.Namespace, store: Store) -> tuple[Path, Path]:
     """The context's directory, and the Buildfile's path."""
-    from layersmith.execute.contexts import directory_from_stream, directory_from_url, is_remote
+    from layersmith.execute.contexts import directory_from_stream, is_remote
 
     where = args.context
     if where == "-":
         root = directory_from_stream(sys.stdin.buffer, store.temporary("context") / "files")
     elif is_remote(where):
-        from layersmith.cli.sources import fetch
-
-        root = directory_from_url(where, store.temporary("context") / "files", fetch=fetch)
+        root = _downloaded(where, store)
     else:
         path = Path(where)
         if path.is_file():
@@ -109,6 +110,14 @@ def _main_context(args: argparse.Namespace, store: Store) -> tuple[Path, Path]:
         # As docker does it: relative to where one stands, else to the context.
         return root, given if given.exists() or not (root / given).exists() else root / given
     return root, find_buildfile(root)
+
+
+def _downloaded(url: str, store: Store) -> Path:
+    """The files of a git repository or of an archive, until the store is closed."""
+    from layersmith.cli.sources import fetch
+    from layersmith.execute.contexts import directory_from_url
+
+    return directory_from_url(url, store.temporary("context") / "files", fetch=fetch)
 
 
 def find_buildfile(where: Path) -> Path:

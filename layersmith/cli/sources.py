@@ -108,5 +108,5 @@ def named_image(
         return load
     raise UsageError(
         f"--build-context {value!r}: unknown scheme",
-        hint="give a directory, docker-image://NAME or oci-layout://DIR",
+        hint="give a directory, docker-image://NAME, oci-layout://DIR, or the URL of a git repository or an archive",
     )

@@ -6,16 +6,18 @@ single one; here is what stages know of each other.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 from layersmith import ops
 from layersmith.buildfile.instructions import Arg, Buildfile, Stage
 from layersmith.buildfile.parser import stages as split_stages
+from layersmith.buildfile.suggest import nearest
 from layersmith.buildfile.words import expand
 from layersmith.dataclass import replace
-from layersmith.errors import PlanError, located
+from layersmith.errors import LayersmithError, PlanError, located
 from layersmith.image import SCRATCH, Image
-from layersmith.oci.platform import Platform, parse_platform
+from layersmith.oci.platform import Platform, matches, parse_platform
 from layersmith.plan.arguments import PROXIES, global_arguments, platform_arguments
 from layersmith.plan.model import Bases, Plan, PlanHistory, PlanOptions, Step
 from layersmith.plan.stage import Folded, fold_stage
@@ -140,7 +142,18 @@ class Planner:
                 self.warnings.append(
                     f"{stage.from_.span}: FROM {name} names an image, for the stage of that name comes later"
                 )
-            return self.start_from_image(name, self.bases.image(name, platform), platform, stage.from_.span)
+            with self._maybe_a_stage(name, index):
+                image = self.bases.image(name, platform)
+            if not matches(platform, image.config.platform):
+                self._warn_of_platform(name, image.config.platform, platform, stage.from_.span)
+            return self.start_from_image(name, image, platform, stage.from_.span)
+
+    def _warn_of_platform(self, name: str, found: Platform, wanted: Platform, span: Span) -> None:
+        """The one rule of ``layersmith check`` that only a build can look after."""
+        from layersmith.buildfile.rules import finding
+
+        said = finding("InvalidBaseImagePlatform", span, name, str(found), str(wanted))
+        self.warnings.append(f"{span}: {said.rule}: {said.message}")
 
     def _expanded_base(self, stage: Stage) -> str:
         unset: set[str] = set()
@@ -221,7 +234,20 @@ class Planner:
             )
         if name.lower() == "scratch":
             return ops.StepInput(self.source_step("scratch", SCRATCH(platform), span))
-        return ops.StepInput(self.source_step(name, self.bases.image(name, platform), span))
+        with self._maybe_a_stage(name, current):
+            image = self.bases.image(name, platform)
+        return ops.StepInput(self.source_step(name, image, span))
+
+    @contextmanager
+    def _maybe_a_stage(self, name: str, before: int) -> Iterator[None]:
+        """Where there is no image ``name``, one of the stages may have been meant."""
+        try:
+            yield
+        except LayersmithError as error:
+            meant = nearest(name, [stage.name for stage in self.stages[:before] if stage.name])
+            if meant:
+                error.hint = "; ".join(filter(None, (f"did you mean the stage {meant}?", error.hint)))
+            raise
 
     # The end
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -241,6 +242,16 @@ def test_an_unset_variable_is_told_once_with_the_nearest(cli: Any, project: Path
     said = cli.run("build", ".").stderr.decode()
     assert "warning: Dockerfile:3:1: the variable $VERSOIN is not set (did you mean $VERSION?)" in said
     assert said.count("VERSOIN") == said.count("COPY clean /$VERSOIN") + 1
+
+
+def test_a_buildfile_may_come_through_a_pipe(cli: Any, project: Path) -> None:
+    """``-f <(…)``: it can be read only once."""
+    fifo = project / "pipe"
+    os.mkfifo(fifo)
+    writer = threading.Thread(target=fifo.write_text, args=("FROM scratch\nCOPY clean /\n",))
+    writer.start()
+    assert "COPY clean /" in cli.run("build", "-f", "pipe", ".").stderr.decode()
+    writer.join(10)
 
 
 @pytest.mark.usefixtures("project")

@@ -228,3 +228,29 @@ def test_display_names_count_the_steps_of_a_stage() -> None:
     result = planned("FROM scratch AS one\nRUN a\nRUN b\nFROM one\nRUN c\n")
     names = [step.name for step in result.steps if step.created_by]
     assert names == ["[one 1/2] RUN a", "[one 2/2] RUN b", "[stage-1 1/1] RUN c"]
+
+
+def test_a_misspelled_stage_is_told_where_no_image_is_found() -> None:
+    """In FROM and in --from; only stages above can be meant, and the image's own error stays."""
+    for use in ("COPY --from=biuld a b", "RUN --mount=from=biuld,target=/x y"):
+        with pytest.raises(NotFoundError) as caught:
+            planned(f"FROM scratch AS build\nFROM scratch\n{use}")
+        assert caught.value.message == "no image biuld"
+        assert caught.value.hint == "did you mean the stage build?"
+    with pytest.raises(NotFoundError) as caught:
+        planned("FROM scratch AS build\nFROM biuld")
+    assert caught.value.hint == "did you mean the stage build?"
+    with pytest.raises(NotFoundError) as caught:
+        planned("FROM biuld AS build")
+    assert caught.value.hint == ""
+
+
+def test_a_base_for_another_platform_is_a_warning() -> None:
+    """BuildKit's rule InvalidBaseImagePlatform: an image that is no index is taken as it is."""
+    arm = SCRATCH(Platform("linux", "arm64"))
+    result = planned("FROM a", FakeBases({"a": arm}))
+    assert result.warnings == (
+        'Buildfile:1:1: InvalidBaseImagePlatform: Base image a was pulled with platform "linux/arm64", '
+        'expected "linux/amd64" for current build',
+    )
+    assert planned("FROM --platform=linux/arm64 a", FakeBases({"a": arm})).warnings == ()
