@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pty
+import re
 import select
 import shutil
 import subprocess
@@ -150,7 +151,9 @@ def test_fish(shell_path: dict[str, str], line: str, word: str) -> None:
 
 def assert_completed(said: str, line: str, word: str) -> None:
     kept = line[: -len(line.split()[-1])] if not line.endswith("=com") else line.removesuffix("com")
-    assert f"{kept}{word}|" in said.replace(" |", "|"), said
+    # What a terminal would show: zsh takes its blank back before punctuation, and there are colours and bells.
+    shown = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]|\x07| \x08", "", said).replace(" |", "|")
+    assert f"{kept}{word}|" in shown, said
 
 
 def typed(command: list[str], env: dict[str, str], setup: str, line: str) -> str:
