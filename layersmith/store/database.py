@@ -40,6 +40,9 @@ _VERSION_OFFSET = 60
 
 _BUSY_SECONDS = 60.0
 
+RESERVE = "reserve"
+_RESERVE_SIZE = 256 << 10
+
 
 class Database:
     """Any number of threads may use one; statements are serialised. Rows are tuples."""
@@ -47,9 +50,21 @@ class Database:
     def __init__(self, path: Path, *, readonly: bool = False) -> None:
         self._path = path
         self._readonly = readonly
+        self._reserve = path.with_name("locks") / RESERVE
         self._mutex = threading.RLock()
         self._connection: sqlite3.Connection | None = None
         self._deferred: list[tuple[str, tuple[Any, ...]]] = []
+
+    def make_reserve(self) -> None:
+        """Set space aside, if there is some: on a full disk SQLite can't open a file, and so nothing could be pruned."""
+        if self._readonly or self._reserve.exists():
+            return
+        temporary = self._reserve.with_name(f"{RESERVE}.{os.getpid()}")
+        try:
+            temporary.write_bytes(bytes(_RESERVE_SIZE))
+            temporary.rename(self._reserve)
+        except OSError:
+            temporary.unlink(missing_ok=True)
 
     def check_version(self) -> None:
         """Refuse a file that a newer layersmith wrote, by its header alone: this costs no import.
@@ -133,14 +148,30 @@ class Database:
     def _open(self) -> sqlite3.Connection:
         if self._connection is not None:
             return self._connection
+        import sqlite3
+
+        try:
+            self._connection = self._connected()
+        except sqlite3.OperationalError:
+            if self._readonly or not self._disk_is_full():
+                raise
+            self._reserve.unlink(missing_ok=True)
+            self._connection = self._connected()
+        return self._connection
+
+    def _connected(self) -> sqlite3.Connection:
         connection = self._connect()
         try:
             self._prepare(connection)
         except BaseException:
             connection.close()
             raise
-        self._connection = connection
         return connection
+
+    def _disk_is_full(self) -> bool:
+        """Whether that may be why SQLite speaks of an I/O error: it calls so a shared memory that can't grow."""
+        disk = os.statvfs(self._path.parent)
+        return disk.f_bavail * disk.f_frsize < _RESERVE_SIZE
 
     def _connect(self) -> sqlite3.Connection:
         import sqlite3
@@ -191,7 +222,7 @@ class Database:
 
     def _explained(self, error: Exception) -> StoreError:
         text = str(error)
-        if "full" in text:
+        if "full" in text or ("I/O" in text and self._disk_is_full()):
             return DiskFullError(
                 f"no space left to write {self._path}",
                 hint="free some space, for example with `layersmith prune`",

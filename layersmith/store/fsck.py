@@ -20,7 +20,7 @@ from layersmith.oci.descriptor import ATTESTATION, Descriptor
 from layersmith.oci.digest import Digest
 from layersmith.oci.manifest import Index
 from layersmith.oci.validate import validate_image
-from layersmith.store.files import replace_file
+from layersmith.store.files import DiskFullError, replace_file
 from layersmith.store.gc import orphans
 from layersmith.store.graph import closure
 from layersmith.store.locks import locked
@@ -72,6 +72,8 @@ def _problems(store: Store, check_snapshot: CheckSnapshot | None, *, repair: boo
 def _check_database(store: Store, *, repair: bool) -> Iterator[Problem]:
     try:
         found = "; ".join(store.db.integrity())
+    except DiskFullError:
+        raise
     except StoreError as error:
         found = error.message
     if not found:

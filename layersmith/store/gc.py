@@ -20,7 +20,7 @@ from layersmith.store.files import DiskFullError
 from layersmith.store.graph import Live, mark
 from layersmith.store.locks import locked, try_lock_directory
 from layersmith.store.mounts import KeptMount
-from layersmith.store.session import PREFIX, PRUNE_LOCK, SNAPSHOT, read_pins
+from layersmith.store.session import PINS, PREFIX, PRUNE_LOCK, SNAPSHOT, read_pins
 from layersmith.store.usage import disk_usage, file_size, tree_size
 
 if TYPE_CHECKING:
@@ -73,6 +73,10 @@ def sweep(store: Store) -> None:
 def clear_session(store: Store, directory: Path) -> None:
     """Move aside the session in ``directory``, which the caller has locked, and its unrecorded snapshots."""
     for path in directory.iterdir():
+        # Unfinished blobs first and at once: on a full disk, the database can't be opened before these are gone.
+        if path.is_file() and path.name != PINS:
+            path.unlink(missing_ok=True)
+    for path in directory.iterdir():
         if path.name.startswith(SNAPSHOT):
             snapshot = path.name.removeprefix(SNAPSHOT)
             if not store.db.execute("SELECT 1 FROM snapshots WHERE directory = ?", (snapshot,)):
@@ -119,6 +123,7 @@ def prune(
             pruning.execute()
     if not dry_run:
         store.tidy()
+        store.db.make_reserve()
     return report
 
 

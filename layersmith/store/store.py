@@ -109,6 +109,7 @@ class Store:
             if not (self.root / "index.json").exists():
                 temporary = self.session.new_path("index")
                 replace_file(self.root / "index.json", Index().to_json(), temporary=temporary)
+            self.db.make_reserve()
             replace_file(self.root / "oci-layout", LAYOUT, temporary=self.session.new_path("layout"))
 
     def lock(
