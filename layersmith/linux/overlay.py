@@ -117,12 +117,13 @@ def refused(overlay: Overlay, error: OSError) -> SandboxError:
     elif error.errno == errno.ENODEV:
         hint = "the kernel has no overlay file system: modprobe overlay"
     elif error.errno == errno.EPERM:
-        hint = "overlay mounts without root need Linux 5.11"
+        hint = "overlay mounts without root need Linux 5.11, and no AppArmor or SELinux rule against them"
     elif error.errno == errno.ELOOP:
         hint = "a directory is used twice: as layer, upper or work directory"
     elif error.errno == errno.EINVAL and overlay.upper:
         hint = (
-            f"the file system of {overlay.upper} may not do as an upper directory (NFS, overlay, no xattrs)"
+            f"the file system of {overlay.upper} may not do as an upper directory (NFS, overlay, no xattrs);"
+            " put the store on another with --root"
         )
     path = f"{os.fsdecode(error.filename)}: " if error.errno == errno.ENOENT and error.filename else ""
     return SandboxError(f"mount {overlay.describe()}: {path}{error.strerror} ({name})", hint=hint)
