@@ -219,3 +219,14 @@ def test_as_an_ordinary_user(store: layersmith.Store, context: Path) -> None:
         if "user namespace" in done.stderr:
             pytest.skip("the kernel gives users no namespaces here")
         assert done.stdout == "hello world\n", done.stderr
+
+
+def test_the_docstrings_examples_are_true() -> None:
+    """What a stranger reads first; those that need a store are skipped, and are what the tests above do."""
+    import doctest
+
+    from layersmith.api import buildfile
+    from layersmith.api import store as api_store
+
+    assert doctest.testmod(buildfile) == doctest.TestResults(failed=0, attempted=3)
+    assert doctest.testmod(api_store).failed == 0
