@@ -103,7 +103,6 @@ def files(ours: Layersmith, name: str, architecture: str, tmp_path: Path) -> dic
     return {p.name: p.read_bytes() for p in target.iterdir() if p.is_file()}
 
 
-@pytest.mark.root
 @pytest.mark.usefixtures("emulator")
 def test_two_platforms_with_a_run_step(tiny: Layersmith, context: Path, tmp_path: Path) -> None:
     """Each variant was built by its own programs, and each runs here."""
@@ -121,7 +120,6 @@ def test_two_platforms_with_a_run_step(tiny: Layersmith, context: Path, tmp_path
     assert tiny.digest("again") == tiny.digest("both")
 
 
-@pytest.mark.root
 @pytest.mark.interop
 @pytest.mark.needs_skopeo
 @pytest.mark.usefixtures("emulator")
@@ -151,7 +149,6 @@ def test_one_index_at_a_registry(tiny: Layersmith, context: Path, tmp_path: Path
     assert files(other, "further", "arm64", tmp_path)["machine"] == b"aarch6"
 
 
-@pytest.mark.root
 def test_without_an_emulator_the_error_names_the_package_and_the_step(
     tiny: Layersmith, context: Path
 ) -> None:
