@@ -15,7 +15,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from layersmith.cli.listing import Record
-    from layersmith.store.builds import Build, Builds, BuildStep
+    from layersmith.store.build_record import Build, BuildStep
+    from layersmith.store.builds import Builds
     from layersmith.store.log import LogLine
 
 BUILD_HELP = "the beginning of an id, an image's name, or ^N for the N-th before the last (default: the last)"

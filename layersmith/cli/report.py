@@ -16,7 +16,7 @@ from layersmith.oci.digest import digest_of
 if TYPE_CHECKING:
     from layersmith.anatomy.space import Space
     from layersmith.store import Store
-    from layersmith.store.builds import Build
+    from layersmith.store.build_record import Build
 
 REPORT_EXAMPLES = """\
 examples:

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from layersmith.oci.descriptor import Descriptor
     from layersmith.oci.platform import Platform
     from layersmith.store import Store
-    from layersmith.store.builds import Build
+    from layersmith.store.build_record import Build
 
 VERIFY_EXAMPLES = """\
 examples:

@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
-from layersmith.store.builds import Cause
+from layersmith.store.build_record import Cause
 
 _OPTIONS = {
     "dest": "destination",

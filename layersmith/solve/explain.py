@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from layersmith import ops
 from layersmith.dataclass import dataclass
 from layersmith.solve.differences import op_causes
-from layersmith.store.builds import Build, BuildStep, Cause
+from layersmith.store.build_record import Build, BuildStep, Cause
 
 if TYPE_CHECKING:
     from layersmith.solve.step import StepState

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from layersmith.solve.executor import Executor
     from layersmith.solve.step import StepState
     from layersmith.store import Pending, Store
-    from layersmith.store.builds import Build
+    from layersmith.store.build_record import Build
 
 
 @dataclass(frozen=True, slots=True)

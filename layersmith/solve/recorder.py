@@ -19,7 +19,7 @@ from layersmith import ops
 from layersmith.dataclass import replace
 from layersmith.errors import Cancelled, LayersmithError, StoreError
 from layersmith.progress import Notice, StepExplained, StepFinished, StepOutput, StepStarted
-from layersmith.store.builds import Build, BuildStep
+from layersmith.store.build_record import Build, BuildStep
 from layersmith.store.files import storing
 
 if TYPE_CHECKING:

@@ -19,7 +19,7 @@ from layersmith.solve.recorder import Recorder
 from layersmith.solve.results import StackedLayer, StepResult
 from layersmith.solve.scheduler import Stop, run_dag
 from layersmith.solve.step import StepState
-from layersmith.store.builds import Build
+from layersmith.store.build_record import Build
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -1,7 +1,8 @@
 """STORE: all disk. See `layersmith.store.store`."""
 
 from layersmith.store.blobs import BlobReader, Blobs, BlobWriter
-from layersmith.store.builds import Build, Builds, BuildStep, Cause
+from layersmith.store.build_record import Build, BuildStep, Cause
+from layersmith.store.builds import Builds
 from layersmith.store.cache import Cache, Record
 from layersmith.store.database import Database
 from layersmith.store.refs import Refs

@@ -6,7 +6,7 @@ import re
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from layersmith.store.builds import Cause
+    from layersmith.store.build_record import Cause
 
 _PLAIN = re.compile(r"(file|dir) (\S+) (\S+)(?: ([0-9a-f]+))? *")
 _MOST = 80

@@ -49,7 +49,7 @@ def test_a_buildfile_that_changed_is_not_shown(tmp_path: Path) -> None:
     """Lines of another text under a step's number would be a lie: then only what the record has is shown."""
     from layersmith.cli.report import buildfile_lines
     from layersmith.oci.digest import digest_of
-    from layersmith.store.builds import Build, BuildStep
+    from layersmith.store.build_record import Build, BuildStep
 
     path = tmp_path / "Buildfile"
     steps = (BuildStep(0, "FROM base", "FROM base", line=1), BuildStep(1, "RUN x", "RUN x", line=3))

@@ -9,7 +9,7 @@ from layersmith.layer.entry import DIR, REG
 from layersmith.oci.config import History
 from layersmith.oci.descriptor import Descriptor, Layer
 from layersmith.oci.digest import DiffID, Digest
-from layersmith.store.builds import Build, BuildStep, Cause, Moved
+from layersmith.store.build_record import Build, BuildStep, Cause, Moved
 
 HOSTILE = "</script><img src=x onerror=document.title='owned'>\"'&\u202e\x1b[31m"
 

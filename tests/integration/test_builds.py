@@ -14,7 +14,8 @@ import pytest
 from program import COMMAND, Layersmith
 
 from layersmith.store import Store
-from layersmith.store.builds import KEEP_FAILED, Build
+from layersmith.store.build_record import Build
+from layersmith.store.builds import KEEP_FAILED
 from layersmith.transport.registry.fake import FakeRegistry
 
 pytestmark = pytest.mark.root

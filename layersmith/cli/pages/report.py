@@ -13,7 +13,7 @@ from layersmith.cli.pages.timeline import critical_path, drawn, duration, key
 from layersmith.cli.table import short
 from layersmith.cli.units import human_seconds, human_size
 from layersmith.oci.timestamp import rfc3339
-from layersmith.store.builds import Build, BuildStep
+from layersmith.store.build_record import Build, BuildStep
 from layersmith.store.causes import cause_text
 
 MOST = 100

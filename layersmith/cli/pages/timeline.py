@@ -5,7 +5,7 @@ from __future__ import annotations
 from layersmith.cli.pages.html import Markup, element, join
 from layersmith.cli.units import human_seconds, human_size
 from layersmith.dataclass import dataclass
-from layersmith.store.builds import Build, BuildStep
+from layersmith.store.build_record import Build, BuildStep
 
 WIDTH, LEFT, LANE, TOP = 1140, 84, 26, 22
 LEAST = 2.0

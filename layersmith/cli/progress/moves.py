@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING
 
 from layersmith.dataclass import replace
 from layersmith.progress import Event, Progress, Transfer
-from layersmith.store.builds import Moved
+from layersmith.store.build_record import Moved
 
 if TYPE_CHECKING:
     from layersmith.store import Store
-    from layersmith.store.builds import Build
+    from layersmith.store.build_record import Build
 
 
 class Moves:

@@ -10,7 +10,7 @@ import pytest
 from layersmith.cli.progress.moves import Moves
 from layersmith.progress import Event, StepStarted, Transfer
 from layersmith.store import Store
-from layersmith.store.builds import Build, Moved
+from layersmith.store.build_record import Build, Moved
 
 
 class Kept:
