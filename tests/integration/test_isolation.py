@@ -93,10 +93,11 @@ def test_without_a_helper_it_is_the_hosts(box: Box, build: Build) -> None:
     assert done.stderr.count(b"steps use the host's network; install pasta or slirp4netns") == 1
 
 
-def test_none_and_host(build: Build) -> None:
-    """For the build, and for a step, whose own word counts; ``none`` has a loopback that works."""
+def test_none_and_host(box: Box, build: Build) -> None:
+    """For the build, and for a step, whose own word counts; ``none`` has a loopback that works. The record tells."""
     here = os.readlink("/proc/self/ns/net")
     assert namespaces(build(NAMESPACE, "--network=host")) == [here]
+    assert '"network": "host"' in box("builds", "inspect", box("builds", "-q").split()[0])
     assert namespaces(build(NAMESPACE.replace("RUN", "RUN --network=host"), "--network=none")) == [here]
     done = build(
         "RUN ip -o addr | grep -v ' lo ' ; ping -c1 127.0.0.1 && ls /sys/class/net", "--network=none"
