@@ -62,6 +62,9 @@ WITHOUT_MEANING = frozenset(
 )
 """Options of build that change no image, or what happens to it afterwards."""
 
+TOLD = 40
+"""Differences of a layer that are printed for a person; JSON has more."""
+
 Images = dict["Platform", "Image"]
 
 
@@ -109,6 +112,12 @@ def verify(args: Namespace) -> int:
             images = _images(store, subject.descriptor, builder.request.platforms if args.platform else ())
             builder.request = replace(builder.request, platforms=tuple(images))
         second = builder.build(fresh, from_nothing=True)
+        for variant in second.variants:
+            below = variant.plan.base.config.diff_ids
+            if images[variant.platform].config.diff_ids[: len(below)] != below:
+                print(
+                    f"warning: {subject.name} was built on another base image than today's", file=sys.stderr
+                )
         verdicts = {
             variant.platform: compare((store, images[variant.platform]), (fresh, variant.image))
             for variant in second.variants
@@ -275,10 +284,11 @@ def _report(args: Namespace, name: str, verdicts: dict[Platform, Verdict]) -> No
             digest = (layer.first or layer.second).descriptor.digest[7:19]  # type: ignore[union-attr]
             state = "identical" if layer.identical else "DIFFERS"
             print(f"{where}layer {layer.number}  {digest}  {state}  {_cut(layer.created_by)}")
-            for difference in layer.differences:
+            for difference in layer.differences[:TOLD]:
                 print(f"    {_told(difference)}")
-            if layer.more:
-                print(f"    and {layer.more} more")
+            more = len(layer.differences[TOLD:]) + layer.more
+            if more:
+                print(f"    and {more} more")
         for difference in verdict.config:
             print(f"{where}config  DIFFERS  {_told(difference)}")
     layers = [layer for verdict in verdicts.values() for layer in verdict.layers]

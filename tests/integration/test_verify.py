@@ -131,6 +131,25 @@ def test_an_image_is_verified_as_the_store_remembers_it(
     assert "1 of 3 layers" in told
 
 
+def test_an_image_whose_base_has_changed(layersmith: Layersmith, context: Path) -> None:
+    """The layers above it are still told one by one."""
+
+    def make_base(text: str) -> None:
+        (context / "f").write_text(text)
+        (context / "base.build").write_text("FROM scratch\nCOPY f /\n")
+        layersmith("build", "-t", "below", "-f", context / "base.build", context)
+
+    make_base("one")
+    (context / "g").write_text("g")
+    (context / "Buildfile").write_text("FROM below\nCOPY g /\n")
+    layersmith("build", "-t", "web", context)
+    make_base("two")
+    told = layersmith("verify", "web", status=1)
+    assert "another base image" in told.stderr
+    assert "f content" in told.stdout
+    assert "1 of 2 layers" in told.stdout
+
+
 def test_an_image_of_which_nothing_is_known_needs_a_context(
     layersmith: Layersmith, base: str, context: Path, tmp_path: Path
 ) -> None:
