@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from layersmith.cli.caches import cache_arguments, caches_of
-from layersmith.cli.confine import limit_arguments, security_arguments
+from layersmith.cli.confine import layer_size_argument, limit_arguments, limit_layers, security_arguments
 from layersmith.cli.outputs import check_platforms, output_arguments, outputs_of, write
 from layersmith.cli.progress import display, progress_argument
 from layersmith.cli.registries import registry_arguments
@@ -103,6 +103,7 @@ def build_options(parser: argparse.ArgumentParser) -> None:
     add("--ulimit", action="append", default=[], metavar="NAME=SOFT[:HARD]", help="a limit for RUN")
     limit_arguments(parser)
     security_arguments(parser)
+    layer_size_argument(parser)
     add(
         "--allow",
         action="append",
@@ -158,6 +159,7 @@ def build(args: argparse.Namespace) -> int:
 
             progress = Explaining(progress)
         store = stack.enter_context(Store.open(_path(args.root)))
+        limit_layers(args, store)
         asked = question(args)
         known = recalled(store, asked, args, progress, started) if asked else None
         if known is not None:

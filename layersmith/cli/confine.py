@@ -12,6 +12,7 @@ from layersmith.errors import UsageError
 
 if TYPE_CHECKING:
     from layersmith.linux.limits import Limits
+    from layersmith.store import Store
 
 LIMIT_FLAGS = (
     ("memory", ("-m", "--memory"), "BYTES", "limit of memory: 512m"),
@@ -63,6 +64,21 @@ def limits(args: argparse.Namespace) -> Limits:
     )
     found.settings(2)  # what contradicts itself is refused before anything is done
     return found
+
+
+def layer_size_argument(parser: argparse.ArgumentParser) -> None:
+    """The flag that `limit_layers` reads."""
+    parser.add_argument(
+        "--max-layer-size",
+        metavar="BYTES",
+        help="refuse layers that are larger, uncompressed (default: 64g)",
+    )
+
+
+def limit_layers(args: argparse.Namespace, store: Store) -> None:
+    """Have ``store`` refuse layers as the flag says. Raises UsageError."""
+    if args.max_layer_size is not None:
+        store.max_layer_size = size(args.max_layer_size, "--max-layer-size")
 
 
 def security_arguments(parser: argparse.ArgumentParser) -> None:

@@ -11,7 +11,15 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
-from layersmith.cli.confine import limit_arguments, limits, security_arguments, security_options, size
+from layersmith.cli.confine import (
+    layer_size_argument,
+    limit_arguments,
+    limit_layers,
+    limits,
+    security_arguments,
+    security_options,
+    size,
+)
 from layersmith.cli.registries import registry_arguments
 from layersmith.errors import LayersmithError, UsageError
 
@@ -71,6 +79,7 @@ def run_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add("--security", default="sandbox", choices=("sandbox", "insecure"), help="insecure is --privileged")
     security_arguments(parser)
+    layer_size_argument(parser)
     limit_arguments(parser)
     add(
         "--stop-signal",
@@ -155,6 +164,7 @@ def _run(args: argparse.Namespace, options: RunOptions, ready: Callable[[], None
         for warning in isolation.warnings:
             notify(warning)
         store = stack.enter_context(Store.open(None if args.root is None else Path(args.root)))
+        limit_layers(args, store)
         manifest, image = _image(store, args, isolation)
         network = stack.enter_context(DefaultNetwork(spawner, store.temporary("network")))
         host = lifecycle.Host(

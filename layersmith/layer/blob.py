@@ -23,29 +23,28 @@ from layersmith.oci.descriptor import Layer
 if TYPE_CHECKING:
     from layersmith.layer.view import View
     from layersmith.store import Store
+from layersmith.store.store import MAX_LAYER_SIZE
 
 
 @dataclass(frozen=True, slots=True)
 class Limits:
     """What a layer may hold at most: bytes of its uncompressed tar (sparse files count in full), and entries."""
 
-    max_size: int = 64 << 30
+    max_size: int = MAX_LAYER_SIZE
     max_entries: int = 10_000_000
 
 
-LIMITS = Limits()
-
-
 @contextmanager
-def open_tar(store: Store, layer: Layer, limits: Limits = LIMITS) -> Iterator[TarReader]:
+def open_tar(store: Store, layer: Layer, limits: Limits | None = None) -> Iterator[TarReader]:
     """The layer's tar. When the block ends without an error, blob and tar were found to be what their digests say.
 
-    The blob's media type is not asked how it is compressed: the bytes say so themselves.
+    ``limits`` are the store's own unless given. The blob's media type is not asked how it is compressed: the bytes say so themselves.
 
     Raises:
         NotFoundError, DigestMismatchError: the blob is missing or damaged.
         TransportError, HostileInputError: it is not a tar, or beyond ``limits``.
     """
+    limits = limits or Limits(store.max_layer_size)
     diff_id = hashlib.sha256()
     with store.blobs.open(layer.descriptor) as blob:
         plain = decompress(blob)

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from layersmith.errors import HostileInputError
-from layersmith.layer.blob import LIMITS, Limits, layer_index, open_tar
+from layersmith.layer.blob import Limits, layer_index, open_tar
 from layersmith.layer.entry import LNK, Entry
 from layersmith.layer.files import Files
 from layersmith.layer.index import index_path, open_index
@@ -25,14 +25,14 @@ if TYPE_CHECKING:
     from layersmith.oci.descriptor import Layer
     from layersmith.store import Store
 
-__all__ = ["LIMITS", "Limits", "lowerdirs", "merged_root", "prepare_upper", "unpack"]
+__all__ = ["Limits", "lowerdirs", "merged_root", "prepare_upper", "unpack"]
 
 
 def lowerdirs(
     store: Store,
     layers: Sequence[Layer],
     *,
-    limits: Limits = LIMITS,
+    limits: Limits | None = None,
     xattr_namespace: str = "trusted",
     ignore_chown_errors: bool = False,
 ) -> tuple[Path, ...]:
@@ -83,7 +83,7 @@ def unpack(
     layer: Layer,
     below: Sequence[Layer] = (),
     *,
-    limits: Limits = LIMITS,
+    limits: Limits | None = None,
     xattr_namespace: str = "trusted",
     ignore_chown_errors: bool = False,
 ) -> Path:
@@ -119,7 +119,9 @@ def _is_whole(store: Store, key: str, path: Path) -> bool:
 class _Job:
     """Unpacks one layer, and writes its index if that is missing."""
 
-    def __init__(self, store: Store, layer: Layer, key: str, placement: Placement, limits: Limits) -> None:
+    def __init__(
+        self, store: Store, layer: Layer, key: str, placement: Placement, limits: Limits | None
+    ) -> None:
         self._store = store
         self._layer = layer
         self._key = key

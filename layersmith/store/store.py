@@ -43,6 +43,8 @@ LAYOUT = canonical({"imageLayoutVersion": "1.0.0"})
 _DIRECTORIES = ("blobs", "blobs/sha256", "snapshots", "layers", "cache", "remotes", "builds", "tmp", "locks")
 _UNSAFE = re.compile(r"[^A-Za-z0-9_.+-]")
 _TIDY_SECONDS = 0.5
+MAX_LAYER_SIZE = 64 << 30
+"""Bytes that a layer may have, uncompressed, holes of sparse files included: beyond, it is taken for a bomb."""
 
 
 def default_root() -> Path:
@@ -77,6 +79,7 @@ class Store:
         self.statcache = StatCache(self.db)
         self.mounts = CacheMounts(root / "cache", self.trash)
         self.builds = Builds(root / "builds", self.trash)
+        self.max_layer_size = MAX_LAYER_SIZE
 
     @classmethod
     def open(cls, root: Path | None = None, *, create: bool = True) -> Store:

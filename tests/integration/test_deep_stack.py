@@ -38,3 +38,14 @@ def test_a_layer_that_is_there_twice(layersmith: Layersmith, base: str, context:
     assert layersmith("run", "--rm", "twice", "cat", "/x").stdout == "x\n"
     (context / "Buildfile").write_text("FROM twice\nRUN rm /x\nRUN true\nRUN test ! -e /x\n")
     layersmith("build", context)
+
+
+def test_a_layer_beyond_the_limit(layersmith: Layersmith, base: str, context: Path) -> None:
+    """--max-layer-size holds for what a step or a container has to unpack; the message says how to raise it."""
+    (context / "Buildfile").write_text("FROM base\nRUN true\n")
+    done = layersmith("build", "--max-layer-size", "10k", context, status=6)
+    assert "larger than 10240 bytes" in done.stderr
+    assert "--max-layer-size" in done.stderr
+    layersmith("run", "--rm", "--max-layer-size=10k", base, "true", status=125)
+    layersmith("build", "--max-layer-size", "lots", context, status=2)
+    layersmith("build", "--max-layer-size", "1g", context)

@@ -114,7 +114,7 @@ class TarReader:
             if self._entries_left < 0:
                 raise HostileInputError(
                     f"more than {self._max_entries} entries in one tar",
-                    hint="raise the limit if you trust it",
+                    hint="raise --max-layer-size if you trust it",
                 )
             if long_name is not None or long_link is not None:
                 header = header._replace(
@@ -154,7 +154,8 @@ class TarReader:
 
     def _too_large(self) -> None:
         raise HostileInputError(
-            f"the tar is larger than {self._max_size} bytes unpacked", hint="raise the limit if you trust it"
+            f"the tar is larger than {self._max_size} bytes unpacked",
+            hint="raise --max-layer-size if you trust it",
         )
 
     def _block(self) -> bytes | None:
