@@ -76,9 +76,12 @@ def live_rows(state: State, now: float, height: int, glyphs: Glyphs) -> list[Row
 
 
 def summary_rows(state: State, height: int, glyphs: Glyphs, *, failed: bool) -> list[Row]:
-    """How it ended: every step with its time and its layer's size; runs of cached ones in a row each if it is long."""
+    """How it ended: every step with its time and its layer's size; runs of cached ones in a row each if it is long.
+
+    What still runs by then was stopped.
+    """
     steps = sorted(state.steps.values(), key=lambda step: step.step)
-    rows = [_done(step, glyphs) for step in steps if step.how != "running"]
+    rows = [_done(step, glyphs) for step in steps]
     if len(rows) > height - 3:
         rows = _collapse(steps, glyphs)
     rows += _moved(state, glyphs)
@@ -121,7 +124,7 @@ def _collapse(steps: list[StepState], glyphs: Glyphs) -> list[Row]:
         if count:
             rows.append(_collapsed(count, glyphs))
             count = 0
-        if step is not None and step.how != "running":
+        if step is not None:
             rows.append(_done(step, glyphs))
     return rows
 
@@ -141,7 +144,7 @@ def _done(step: StepState, glyphs: Glyphs) -> Row:
     glyph = {"ran": glyphs.ran, "cached": glyphs.cached, "failed": glyphs.failed}.get(
         step.how, glyphs.running
     )
-    when = "cached" if step.how == "cached" else human_seconds(step.seconds)
+    when = {"cached": "cached", "running": "stopped"}.get(step.how) or human_seconds(step.seconds)
     size = "" if step.size is None else human_size(step.size)
     return Row(
         ((f"{glyph} ", step.how), (_one_line(step.name), "failed" if step.how == "failed" else "")),

@@ -176,6 +176,23 @@ def test_the_summary_says_all() -> None:
     assert shown[2:] == ["2 steps in 1m02s: 1 ran, 1 cached; 2 layers, 510B", f"built {DIGEST} as web:1"]
 
 
+def test_the_summary_of_a_stopped_build() -> None:
+    """What ran is told, what was stopped as well; there is no image."""
+    state = state_of(StepStarted(1, "RUN a"), StepFinished(1, "RUN a", "ran", 1), StepStarted(2, "RUN b"))
+    shown = [text(row) for row in summary_rows(state, 30, Glyphs(), failed=True)]
+    assert shown[0].split() == ["✔", "RUN", "a", "1.0s"]
+    assert shown[1:] == ["▸ RUN bstopped"]  # the room between them is the terminal's
+
+
+def test_a_long_summary_collapses_hits() -> None:
+    """Forty cached steps in a row are one line where the screen is small."""
+    hits = [StepFinished(n, f"RUN {n}", "cached", 0) for n in range(40)]
+    state = state_of(*hits, StepFinished(40, "RUN x", "ran", 1), StepFinished(41, "RUN y", "cached", 0))
+    shown = [text(row) for row in summary_rows(state, 24, Glyphs(), failed=False)]
+    assert [line.rstrip() for line in shown] == ["≡ 40 steps cached", "✔ RUN x   1.0s", "≡ 1 step cached"]
+    assert len(summary_rows(state, 80, Glyphs(), failed=False)) == 42
+
+
 def test_a_build_on_a_terminal(screen: Screen) -> None:
     """Frames replace each other; warnings stay; at the end there is the summary and nothing else."""
     live = LiveProgress(screen.stream)
