@@ -111,7 +111,9 @@ class _Fold:
                 triggers.append(parser.parse_onbuild(text))
             except BuildfileError as error:
                 raise PlanError(
-                    f"the base's ONBUILD trigger does not parse: {text}", hint=error.message
+                    f"the base's ONBUILD trigger does not parse: {text}",
+                    hint=error.message,
+                    span=self.planner.stages[self.index].from_.span,
                 ) from None
         return triggers
 
