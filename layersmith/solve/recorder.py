@@ -189,7 +189,8 @@ class Recorder:
             case StepStarted():
                 self._begin()
             case StepOutput(step, stream, data):
-                self._log(step).write(stream, data)
+                with suppress(OSError, StoreError):  # a full disk is no reason to fail a step
+                    self._log(step).write(stream, data)
             case StepFinished(step, _, how, _):
                 if how in _OUTCOMES:
                     self._note(step, outcome=_OUTCOMES[how], finished=time.time())

@@ -181,6 +181,8 @@ class KillLoop:
                 *(f"app:{n}" for n in range(VARIANTS)),
             ):
                 subprocess_quietly(self.layersmith, "rmi", image)
+            for line in subprocess_quietly(self.layersmith, "builds", "-q").stdout.split():
+                subprocess_quietly(self.layersmith, "builds", "rm", line)
             self.layersmith("prune", "--all")
         if subprocess_quietly(self.layersmith, "inspect", "base").returncode:
             self.import_base(self.layersmith)
