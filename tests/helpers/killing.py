@@ -152,7 +152,7 @@ class KillLoop:
                     process.send_signal(signal.SIGKILL)
                 else:
                     os.killpg(process.pid, signal.SIGKILL)
-                process.communicate()
+                output, _ = process.communicate()
         took = time.monotonic() - begun
         if process.returncode == -signal.SIGKILL:
             self.durations[name] = max(longest * 0.98, took)
