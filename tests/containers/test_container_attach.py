@@ -15,13 +15,13 @@ import pytest
 from layersmith.containers.attach import attach
 from layersmith.containers.config import ContainerConfig
 from layersmith.containers.container import Containers
-from layersmith.store.log import read_log
 from layersmith.containers.status import EXITED, RUNNING
 from layersmith.containers.streams import Caller, Streams
 from layersmith.containers.supervise import supervise
 from layersmith.errors import SandboxError
 from layersmith.linux.sandbox import Sandbox
 from layersmith.oci.process import Process
+from layersmith.store.log import read_log
 
 Make = Callable[..., Callable[[str, str], ContainerConfig]]
 

@@ -167,7 +167,9 @@ def test_docker_has_an_answer_to_each() -> None:
     """Every attempt is listed with Docker's answer."""
     assert set(DOCKER) == set(NAMES)
     listed = ATTEMPTS.with_name("DOCKER.md").read_text()
-    assert [name for name in NAMES if f"| {name} |" not in listed or f"| {DOCKER[name]} |" not in listed] == []
+    assert [
+        name for name in NAMES if f"| {name} |" not in listed or f"| {DOCKER[name]} |" not in listed
+    ] == []
 
 
 @pytest.mark.root

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import os
-from layersmith.dataclass import replace
 
 import pytest
 
+from layersmith.dataclass import replace
 from layersmith.errors import NotFoundError, StoreError
 from layersmith.oci.descriptor import Descriptor, Layer
 from layersmith.oci.digest import DiffID, Digest
