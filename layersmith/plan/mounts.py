@@ -6,7 +6,6 @@ Keys, defaults and what goes together: BuildKit, instructions/commands_runmount.
 from __future__ import annotations
 
 import posixpath
-import re
 from collections.abc import Callable, Iterable
 
 from layersmith import ops
@@ -44,8 +43,6 @@ _KEYS = {
 _TOLERATED = ("from", "source", "id", "readonly", "readwrite")
 """Keys that BuildKit takes on any mount, and has no use for on some."""
 
-_NUMBER = re.compile(r"[0-9]{1,10}")
-_OCTAL = re.compile(r"[0-7]{1,11}")
 _LARGEST = (1 << 32) - 1
 
 
@@ -215,17 +212,17 @@ class _Fields:
 
     def ownership(self, mode: int) -> tuple[int, int, int]:
         """(uid, gid, mode), with ``mode`` for a mode that is not given."""
-        return (
-            self._number("uid", _NUMBER, 10, 0),
-            self._number("gid", _NUMBER, 10, 0),
-            self._number("mode", _OCTAL, 8, mode),
-        )
+        return (self._number("uid", 10, 0), self._number("gid", 10, 0), self._number("mode", 8, mode))
 
-    def _number(self, name: str, pattern: re.Pattern[str], base: int, default: int) -> int:
+    def _number(self, name: str, base: int, default: int) -> int:
         if name not in self.values:
             return default
         value = self.text(name)
-        if pattern.fullmatch(value) and int(value, base) <= _LARGEST:
-            return int(value, base)
+        try:
+            number = int(value, base) if value.isascii() and value.isdigit() else -1
+        except ValueError:
+            number = -1
+        if 0 <= number <= _LARGEST:
+            return number
         what = "an octal number" if base == 8 else "a number; names are not known here"
         raise self.error(f"invalid value {shown(value)} for {name} of a mount: it is not {what}")

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
+import sys
 import threading
 from pathlib import Path
 from typing import Any
@@ -234,6 +236,29 @@ def test_a_build_that_runs_something_shows_the_findings(cli: Any, project: Path)
     again = cli.run("build", "--label", "a=b", ".").stderr.decode()
     assert "1 cached" in again
     assert "FromAsCasing" not in again
+
+
+def test_a_cached_build_does_not_load_the_check(cli: Any, project: Path) -> None:
+    """Nor what only mistakes need: the name is new to `recall`, so the Buildfile is read and planned."""
+    (project / "Dockerfile").write_text(WARNED + "COPY clean /\n")
+    cli("build", ".")
+    program = (
+        "import sys\nfrom layersmith.cli import run\n"
+        "assert run(['build', '--label', 'a=b', '.']) == 0\nprint(*sys.modules)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        cwd=project,
+        env=os.environ | {"LAYERSMITH_ROOT": str(cli.root), "PYTHONPATH": str(Path(__file__).parents[2])},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+    )
+    loaded = done.stdout.split()
+    assert "1 cached" in done.stderr
+    assert "layersmith.buildfile.parser" in loaded
+    assert not {"layersmith.buildfile.lint", "layersmith.buildfile.rules", "difflib"} & {*loaded}
 
 
 def test_an_unset_variable_is_told_once_with_the_nearest(cli: Any, project: Path) -> None:
