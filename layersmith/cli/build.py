@@ -232,17 +232,17 @@ def _end_on_signals() -> None:
 
     What such an end leaves in the store's tmp/ is swept at the next start.
     """
+    import _thread
     import signal
-    import threading
 
     def leave() -> None:
+        time.sleep(GRACE_SECONDS)
         os.write(sys.stderr.fileno(), b"layersmith: stopped\n")
         os._exit(Cancelled.exit_code)
 
     def stop(*_: object) -> None:
-        last_resort = threading.Timer(GRACE_SECONDS, leave)
-        last_resort.daemon = True
-        last_resort.start()
+        # Not `threading`: the main thread may hold its locks, having been interrupted as it started a thread.
+        _thread.start_new_thread(leave, ())
         raise KeyboardInterrupt
 
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
