@@ -23,6 +23,7 @@ else:
 
 CHANGING = frozenset(
     [
+        "max_layer_size",
         "context",
         "file",
         "target",
