@@ -6,10 +6,10 @@ import itertools
 import shlex
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
 
 from layersmith.containers.changes import items
 from layersmith.containers.container import Container
+from layersmith.dataclass import dataclass, replace
 from layersmith.image import Image
 from layersmith.layer.compress import Compression
 from layersmith.layer.pack import pack
@@ -27,13 +27,16 @@ class CommitOptions:
     message: str = ""
     changes: Sequence[str] = ()
     epoch: int | None = None
-    compression: Compression = Compression()  # noqa: RUF009  (frozen)
+    compression: Compression = Compression()
+
+
+DEFAULT_OPTIONS = CommitOptions()
 
 
 def commit(
     store: Store,
     container: Container,
-    options: CommitOptions = CommitOptions(),
+    options: CommitOptions = DEFAULT_OPTIONS,
     *,
     xattr_namespace: str = "trusted",
 ) -> Descriptor:
