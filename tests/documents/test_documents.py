@@ -18,7 +18,7 @@ from layersmith import cli
 
 ROOT = Path(__file__).parents[2]
 EXAMPLES = ROOT / "examples"
-GUIDES = ("ci", "language", "migration", "python-api", "rootless", "security", "troubleshooting")
+GUIDES = ("cache", "ci", "language", "migration", "python-api", "rootless", "security", "troubleshooting")
 BLOCK = re.compile(r"^```sh\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 ROW = re.compile(r"^\| `(--[a-z0-9-]+)` \| (.*) \|$", re.MULTILINE)
 LISTS = {"docker buildx build": "buildx-0.13", "buildah build": "buildah-1.39"}
