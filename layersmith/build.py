@@ -202,7 +202,10 @@ def _with_a_layer(store: Store, request: BuildRequest, image: Image) -> Image:
     from layersmith.layer.pack import pack
 
     layer = pack(store, (), compression=request.settings.compression).layer
-    return image.append(layer, History(image.config.created, comment="an empty layer, as there must be one"))
+    *lines, last = image.config.history or (History(image.config.created),)
+    # Its last line has the layer, so the history tells what the Buildfile says and nothing else.
+    bare = replace(image, config=replace(image.config, history=tuple(lines)))
+    return bare.append(layer, last)
 
 
 def _squashed(store: Store, request: BuildRequest, image: Image, planned: Plan) -> Image:
