@@ -88,7 +88,7 @@ def _exec(args: argparse.Namespace, container: Container, ready: Callable[[], No
             user=args.user or process.user,
         )
         sandbox = replace(
-            sandboxes.sandbox(container, (), isolation, cgroups=status.cgroups),
+            sandboxes.sandbox(container, sandboxes.root(container, (), isolation), cgroups=status.cgroups),
             tty=args.tty,
             insecure=args.privileged or container.config.insecure,
         )

@@ -9,13 +9,14 @@ from typing import TYPE_CHECKING
 
 from layersmith.containers.attach import Attachment
 from layersmith.containers.container import Container, Containers
-from layersmith.containers.sandboxes import sandbox
+from layersmith.containers.sandboxes import root, sandbox
 from layersmith.containers.status import Status
 from layersmith.containers.supervise import supervise
 from layersmith.dataclass import dataclass
 from layersmith.image import Image
 from layersmith.layer.unpack import lowerdirs, merged_root, prepare_upper
 from layersmith.linux import cgroups
+from layersmith.linux.fuse import Overlays
 from layersmith.linux.network import Connection
 from layersmith.linux.runtime import Runtime
 from layersmith.store.files import remove_tree, storing
@@ -57,9 +58,10 @@ def run(host: Host, container: Container, attachment: Attachment) -> Status:
             prepare_upper(container.upper, merged_root(host.store, image.layers))
         cgroup = stack.enter_context(cgroups.create(container.config.limits))
         connection = _connection(host, container.config.network)
-        described = sandbox(
-            container, directories, host.isolation, connection=connection, cgroups=cgroup.directories
+        files = stack.enter_context(
+            Overlays().mountable(root(container, directories, host.isolation), container.directory / "merged")
         )
+        described = sandbox(container, files, connection=connection, cgroups=cgroup.directories)
         return supervise(container, host.runtime, described, attachment, diagnose=cgroup.out_of_memory)
 
 

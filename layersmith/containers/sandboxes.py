@@ -22,20 +22,19 @@ if TYPE_CHECKING:
 
 def sandbox(
     container: Container,
-    lowers: Sequence[Path],
-    isolation: Isolation,
+    files: Overlay,
     *,
     connection: Connection = Connection("host"),  # noqa: B008  (frozen)
     cgroups: tuple[str, ...] = (),
 ) -> Sandbox:
-    """What runs ``container`` on ``lowers`` (topmost first), connected to the world by ``connection``.
+    """What runs ``container`` on its ``files`` (see `root`), connected to the world by ``connection``.
 
     Raises UsageError for an ``--add-host`` that is none.
     """
     config = container.config
     private = connection.network not in ("host", "none")
     return Sandbox(
-        root(container, lowers, isolation),
+        files,
         process(config),
         mounts=config.mounts,
         hostname=config.hostname,

@@ -24,6 +24,7 @@ from layersmith.execute.mask import Mask
 from layersmith.execute.settings import RunSettings
 from layersmith.execute.tree import Tree
 from layersmith.linux import caps, cgroups, hostfiles
+from layersmith.linux.fuse import Overlays
 from layersmith.linux.mounts import Bind, File, Mount, OverlayAt, Tmpfs
 from layersmith.linux.network import Connection, DefaultNetwork
 from layersmith.linux.overlay import Overlay
@@ -66,6 +67,7 @@ class Runner:
         self.settings = settings
         self.progress = progress
         self.stop = stop
+        self.overlays = Overlays()
 
     def expect(self, op: ops.ExecOp) -> None:
         """`run` is about to be called with ``op``: what it will need besides its files can be made meanwhile."""
@@ -111,6 +113,7 @@ class Runner:
                 os.fspath(pending.work),
                 userxattr=self.isolation.userxattr,
             )
+            root = exit_stack.enter_context(self.overlays.mountable(root, pending.work.parent / "merged"))
             making = _Making(self, op, pending, trees, cgroup, exit_stack)
             yield Prepared(making.sandbox(root), cgroup, tuple(making.secrets))
 

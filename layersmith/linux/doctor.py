@@ -135,6 +135,7 @@ def sandbox(root: Path) -> Finding:
 
 
 def _start_sandbox(root: Path) -> tuple[str, str, str]:
+    from layersmith.linux.fuse import Overlays
     from layersmith.linux.overlay import Overlay
     from layersmith.linux.sandbox import Sandbox
     from layersmith.linux.spawner import Spawner
@@ -150,8 +151,12 @@ def _start_sandbox(root: Path) -> tuple[str, str, str]:
         rootfs = Overlay((f"{base}/lower",), f"{base}/upper", f"{base}/work", userxattr=isolation.userxattr)
         null = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
         try:
-            described = Sandbox(rootfs, Process(("/none",)))
-            with spawner.run(described, stdin=null, stdout=null, stderr=null) as running:
+            with (
+                Overlays().mountable(rootfs, Path(base, "merged")) as files,
+                spawner.run(
+                    Sandbox(files, Process(("/none",))), stdin=null, stdout=null, stderr=null
+                ) as running,
+            ):
                 status = running.wait()
         finally:
             os.close(null)
@@ -159,6 +164,12 @@ def _start_sandbox(root: Path) -> tuple[str, str, str]:
         return PROBLEM, f"a sandbox ended with {status}", "run it again under strace -f, and report it"
     if isolation.single_id:
         return WARNING, "starts, on an overlay, with a single user id", "see subuid, subgid and newuidmap"
+    if files.mounted:
+        return (
+            WARNING,
+            "starts, on fuse-overlayfs",
+            "a store on another file system, or a newer kernel, is faster",
+        )
     return OK, f"starts, on an overlay{', rootless' if isolation.rootless else ''}", ""
 
 

@@ -42,6 +42,8 @@ class Overlay:
     work: str | None = None
     userxattr: bool = False
     volatile: bool = True
+    mounted: str = ""
+    """Where it is mounted already, by a program in place of the kernel (`fuse`); only this process' children see it."""
 
     def describe(self) -> str:
         """One phrase for logs and errors."""
@@ -131,6 +133,11 @@ def refused(overlay: Overlay, error: OSError) -> SandboxError:
 
 def _open(overlay: Overlay, attributes: int) -> int:
     readonly = 0 if overlay.upper else libc.MOUNT_ATTR_RDONLY
+    if overlay.mounted:
+        mounted = libc.open_tree(overlay.mounted)
+        if attributes | readonly:
+            libc.mount_setattr(mounted, attributes | readonly)
+        return mounted
     if not overlay.lowers and not overlay.upper:
         return libc.new_mount("tmpfs", attributes | readonly, mode="0755", size="4096")
     single = overlay.upper if not overlay.lowers else overlay.lowers[0]

@@ -152,6 +152,10 @@ def _hint(doing: str, number: int) -> str:
         return "only CAP_SYS_RESOURCE may raise a hard limit"
     if number in (errno.EPERM, errno.EACCES) and doing.startswith(("mount", "bind", "pivot_root", "make")):
         return "something around layersmith (a container, AppArmor, SELinux) forbids mounts"
+    if number == errno.EROFS and doing.startswith("mount"):
+        return (
+            "overlayfs turns read-only where it can't write: is the disk of the store full? layersmith prune"
+        )
     if number == errno.ENOSYS:
         return "the sandbox needs Linux 5.12 or newer"
     if number == errno.ENOSPC:

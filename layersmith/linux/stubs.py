@@ -15,6 +15,10 @@ from layersmith.dataclass import dataclass
 from layersmith.linux import libc
 
 
+OPAQUE_MARKS = (".wh..wh..opq", ".wh..opq")
+"""What fuse-overlayfs marks an opaque directory with."""
+
+
 @dataclass(frozen=True, slots=True)
 class Attributes:
     """What of a directory a command may change: mode, owners, extended attributes; times apart."""
@@ -46,7 +50,7 @@ def attributes(descriptor: int) -> Attributes:
     """Those of an open directory. Overlayfs' own xattrs do not count."""
     status = os.fstat(descriptor)
     path = f"/proc/self/fd/{descriptor}"
-    names = sorted(n for n in os.listxattr(path) if ".overlay." not in n)
+    names = sorted(n for n in os.listxattr(path) if ".overlay." not in n and ".fuseoverlayfs." not in n)
     return Attributes(
         status.st_mode, status.st_uid, status.st_gid, tuple((n, os.getxattr(path, n)) for n in names)
     )
@@ -74,7 +78,7 @@ def _remove(top: int, stub: Stub) -> None:
         status = os.stat(name, dir_fd=parent, follow_symlinks=False)
         used = os.fstat(parent).st_mtime_ns
         if stub.is_directory and stat.S_ISDIR(status.st_mode):
-            os.rmdir(name, dir_fd=parent)
+            _rmdir(name, parent)
         elif not stub.is_directory and stat.S_ISREG(status.st_mode) and status.st_size == 0:
             os.unlink(name, dir_fd=parent)
         else:
@@ -99,10 +103,18 @@ def _remove_copy(top: int, path: str, mtime: int, was: Attributes) -> None:
     parent = _directory(top, parent_path)
     try:
         status = os.fstat(parent)
-        os.rmdir(name, dir_fd=parent)
+        _rmdir(name, parent)
         os.utime(f"/proc/self/fd/{parent}", ns=(status.st_atime_ns, status.st_mtime_ns))
     finally:
         os.close(parent)
+
+
+def _rmdir(name: str, parent: int) -> None:
+    """Also where fuse-overlayfs has put its marks into what it took for a new directory."""
+    for mark in OPAQUE_MARKS:
+        with contextlib.suppress(OSError):
+            os.unlink(f"{name}/{mark}", dir_fd=parent)
+    os.rmdir(name, dir_fd=parent)
 
 
 def _directory(top: int, path: str) -> int:

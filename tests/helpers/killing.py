@@ -38,6 +38,7 @@ RUN rm /one/1 && mkdir /done && cat /one/* > /done/all
 VARIANTS = 5
 FULL = 7
 FAILED = 4
+REFUSED = 8
 """The exit statuses of a store without space, and of a command that ran out of it."""
 
 
@@ -158,8 +159,8 @@ class KillLoop:
             self.durations[name] = max(longest * 0.98, took)
             return self.tally.killed
         self.durations[name] = (longest + took) / 2
-        if self.small and process.returncode in (FULL, FAILED):
-            assert "no space left" in output.lower(), output
+        if self.small and process.returncode in (FULL, FAILED, REFUSED):
+            assert "no space left" in output.lower() or "is the disk of the store full" in output, output
             return self.tally.refused
         assert process.returncode in (0, 5), f"{name}: {process.returncode}\n{output}"
         return self.tally.finished
