@@ -14,7 +14,6 @@ from typing import Any
 from layersmith.dataclass import dataclass
 from layersmith.linux import libc
 
-
 OPAQUE_MARKS = (".wh..wh..opq", ".wh..opq")
 """What fuse-overlayfs marks an opaque directory with."""
 
