@@ -63,11 +63,28 @@ def sweep(store: Store) -> None:
         if fd is None:
             continue
         try:
+            if any(name.startswith(DEAD) for name in os.listdir(store.tmp)):
+                forget_dangling(store)
             clear_session(store, path)
         except StoreError:
             continue  # a damaged database is for the command to meet, or for fsck
         finally:
             os.close(fd)
+
+
+def forget_dangling(store: Store) -> None:
+    """Forget records of what is not there: a prune on a full disk removes files first, and may have been killed then."""
+    with locked(store.root / "locks" / PRUNE_LOCK):
+        pinned = live_pins(store)
+        for record, _ in store.cache.list():
+            layer = record.layer
+            if layer is not None and not store.blobs.path(layer.descriptor.digest).exists():
+                store.cache.delete(record.key)
+        for snapshot in store.snapshots.list():
+            diff_id = snapshot.key.partition("+")[0]
+            index = store.layers / f"{snapshot.key.removeprefix('sha256:')}.index"
+            if pinned.isdisjoint((snapshot.key, diff_id)) and not (snapshot.path.is_dir() and index.exists()):
+                store.snapshots.remove(snapshot.key)
 
 
 def clear_session(store: Store, directory: Path) -> None:
