@@ -70,24 +70,15 @@ VARIABLES = ("SOURCE_DATE_EPOCH", "BUILDKIT_SYNTAX")
 
 def question(args: argparse.Namespace) -> str | None:
     """The key of this build's answer; None if there can be none."""
-    from layersmith.cli.request import find_buildfile
+    from layersmith.cli.request import local_context
+    from layersmith.context.context import ignore_files
 
     given = vars(args)
     where = Path(args.context)
     if any(given.get(name) for name in NEVER) or args.file == "-" or not where.exists():
         return None
-    root = where if where.is_dir() else where.parent
-    buildfile = Path(args.file) if args.file else find_buildfile(where)
-    if args.file and not buildfile.exists():
-        buildfile = root / args.file
-    ignore = {
-        str(path): _digest(path)
-        for path in (
-            buildfile.with_name(buildfile.name + ".dockerignore"),
-            root / ".containerignore",
-            root / ".dockerignore",
-        )
-    }
+    root, buildfile = local_context(where, args.file)
+    ignore = {str(path): _digest(path) for path in ignore_files(root, buildfile)}
     # A pipe (`-f <(…)`) can be read once only, and that is for the build to do.
     text = _digest(buildfile) if buildfile.is_file() else None
     if (

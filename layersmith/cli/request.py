@@ -101,12 +101,16 @@ def _main_context(args: argparse.Namespace, store: Store) -> tuple[Path, Path]:
     elif is_remote(where):
         root = _downloaded(where, store)
     else:
-        path = Path(where)
-        if path.is_file():
-            return path.parent, Path(args.file) if args.file else path
-        root = path
-    if args.file:
-        given = Path(args.file)
+        root = Path(where)
+    return local_context(root, args.file)
+
+
+def local_context(root: Path, file: str | None) -> tuple[Path, Path]:
+    """The context's directory and the Buildfile's path, of a directory or a Buildfile ``root`` and ``--file``."""
+    if root.is_file():
+        return root.parent, Path(file) if file else root
+    if file:
+        given = Path(file)
         # As docker does it: relative to where one stands, else to the context.
         return root, given if given.exists() or not (root / given).exists() else root / given
     return root, find_buildfile(root)

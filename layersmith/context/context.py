@@ -38,14 +38,17 @@ class Context:
         if not root.is_dir():
             what = "is not a directory" if root.exists() else "does not exist"
             raise UsageError(f"{label} {str(root)!r} {what}", hint="name a directory, a URL, or - for stdin")
-        candidates = [root / name for name in IGNORE_FILES]
-        if buildfile is not None:
-            candidates.insert(0, buildfile.with_name(buildfile.name + ".dockerignore"))
-        for path in candidates:
+        for path in ignore_files(root, buildfile):
             text = _read(path)
             if text is not None:
                 return cls(root, parse_ignore(text, path.name), label)
         return cls(root, None, label)
+
+
+def ignore_files(root: Path, buildfile: Path | None) -> tuple[Path, ...]:
+    """Where the ignore rules of the context at ``root`` may be: the first that exists has them."""
+    own = () if buildfile is None else (buildfile.with_name(buildfile.name + ".dockerignore"),)
+    return (*own, *(root / name for name in IGNORE_FILES))
 
 
 def _read(path: Path) -> bytes | None:
