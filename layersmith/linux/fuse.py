@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 from layersmith.dataclass import replace
 from layersmith.errors import SandboxError
 from layersmith.linux import libc
-from layersmith.linux.overlay import Overlay, open_overlay
+from layersmith.linux.overlay import Overlay, escaped, open_overlay
 from layersmith.linux.stubs import OPAQUE_MARKS
 
 if TYPE_CHECKING:
@@ -88,8 +88,8 @@ def _mounted(overlay: Overlay, directory: Path) -> Iterator[None]:
     import subprocess
 
     assert overlay.upper is not None and overlay.work is not None
-    lowers = ":".join(_escaped(lower) for lower in overlay.lowers)
-    options = f"lowerdir={lowers},upperdir={_escaped(overlay.upper)},workdir={_escaped(overlay.work)}"
+    lowers = ":".join(escaped(lower) for lower in overlay.lowers)
+    options = f"lowerdir={lowers},upperdir={escaped(overlay.upper)},workdir={escaped(overlay.work)}"
     program = subprocess.Popen(
         [PROGRAM, "-f", "-o", options, os.fspath(directory)],
         stdin=subprocess.DEVNULL,
@@ -120,10 +120,6 @@ def _await(program: subprocess.Popen[bytes], directory: Path) -> None:
             said = program.stderr.read(4096).decode("utf-8", "replace").strip() if program.stderr else ""
             raise SandboxError(f"{PROGRAM} could not mount {directory}: {said or 'it does not answer'}")
         time.sleep(0.002)
-
-
-def _escaped(path: str) -> str:
-    return path.replace("\\", "\\\\").replace(",", "\\,").replace(":", "\\:")
 
 
 def settle(upper: str, namespace: str) -> None:

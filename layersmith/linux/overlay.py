@@ -199,7 +199,7 @@ def _by_mount(overlay: Overlay, attributes: int) -> int:
         options = [key if value is None else f"{key}={value}" for key, value in overlay.options()]
         options.append("lowerdir=" + ":".join(map(str, range(len(overlay.lowers)))))
         if overlay.upper and overlay.work:
-            options += [f"upperdir={_escaped(overlay.upper)}", f"workdir={_escaped(overlay.work)}"]
+            options += [f"upperdir={escaped(overlay.upper)}", f"workdir={escaped(overlay.work)}"]
         data = ",".join(options)
         _with_own_directory(links, lambda: libc.mount("overlay", place, "overlay", 0, data))
     finally:
@@ -211,7 +211,8 @@ def _by_mount(overlay: Overlay, attributes: int) -> int:
     return mounted
 
 
-def _escaped(path: str) -> str:
+def escaped(path: str) -> str:
+    """``path`` as the value of a mount option that takes several, divided by ``:`` and ``,``."""
     return path.replace("\\", "\\\\").replace(",", "\\,").replace(":", "\\:")
 
 
