@@ -21,7 +21,7 @@ from layersmith.oci.digest import Digest
 from layersmith.oci.manifest import Index
 from layersmith.oci.validate import validate_image
 from layersmith.store.files import DiskFullError, replace_file
-from layersmith.store.gc import orphans
+from layersmith.store.gc import dangling_records, orphans
 from layersmith.store.graph import closure
 from layersmith.store.locks import locked
 from layersmith.store.session import PRUNE_LOCK
@@ -153,12 +153,10 @@ def image_problems(store: Store, descriptor: Descriptor) -> list[str]:
 
 
 def _check_records(store: Store, *, repair: bool) -> Iterator[Problem]:
-    for record, _ in store.cache.list():
-        layer = record.layer
-        if layer is not None and not store.blobs.path(layer.descriptor.digest).exists():
-            if repair:
-                store.cache.delete(record.key)
-            yield Problem("cache", record.key, f"its layer {layer.descriptor.digest} is missing", repair)
+    for key, digest in dangling_records(store):
+        if repair:
+            store.cache.delete(key)
+        yield Problem("cache", key, f"its layer {digest} is missing", repair)
 
 
 def _check_snapshots(store: Store, check: CheckSnapshot | None, *, repair: bool) -> Iterator[Problem]:

@@ -72,14 +72,18 @@ def sweep(store: Store) -> None:
             os.close(fd)
 
 
+def dangling_records(store: Store) -> list[tuple[str, str]]:
+    """(key, digest) of cache records whose layer has no blob any more."""
+    found = [(record.key, record.layer.descriptor.digest) for record, _ in store.cache.list() if record.layer]
+    return [(key, digest) for key, digest in found if not store.blobs.path(digest).exists()]
+
+
 def forget_dangling(store: Store) -> None:
     """Forget records of what is not there: a prune on a full disk removes files first, and may have been killed then."""
     with locked(store.root / "locks" / PRUNE_LOCK):
         pinned = live_pins(store)
-        for record, _ in store.cache.list():
-            layer = record.layer
-            if layer is not None and not store.blobs.path(layer.descriptor.digest).exists():
-                store.cache.delete(record.key)
+        for key, _ in dangling_records(store):
+            store.cache.delete(key)
         for snapshot in store.snapshots.list():
             diff_id = snapshot.key.partition("+")[0]
             index = store.layers / f"{snapshot.key.removeprefix('sha256:')}.index"
