@@ -27,6 +27,7 @@ from layersmith.oci.descriptor import Descriptor
 from layersmith.oci.digest import digest_of
 from layersmith.oci.document import canonical
 from layersmith.progress import BuiltLayer, ImageBuilt, Planned, PlannedStep, StepFinished
+from layersmith.store.statcache import RACY_NS
 
 if TYPE_CHECKING:
     from layersmith.image import Image
@@ -35,7 +36,6 @@ if TYPE_CHECKING:
     from layersmith.store import Build, Store
 
 VERSION = 1
-RACY_NS = 2_000_000_000
 MAX_FILES = 200_000
 """Of a context: beyond, looking at each would cost more than it saves, where only few are copied."""
 MAX_REMEMBERED = 200
