@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from layersmith.store.store import Store
 
 DEAD = "dead-"
+FILES_FIRST = "files-first"
+"""A file in locks/, there while a prune on a full disk removes files before the records that speak of them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +57,8 @@ class Report:
 
 def sweep(store: Store) -> None:
     """Move aside what processes that died have left: their sessions, and the snapshots they had not finished."""
+    if (store.root / "locks" / FILES_FIRST).exists():
+        finish_prune(store)
     with os.scandir(store.tmp) as entries:
         names = [entry.name for entry in entries if entry.name.startswith(PREFIX)]
     for name in names:
@@ -63,8 +67,6 @@ def sweep(store: Store) -> None:
         if fd is None:
             continue
         try:
-            if any(name.startswith(DEAD) for name in os.listdir(store.tmp)):
-                forget_dangling(store)
             clear_session(store, path)
         except StoreError:
             continue  # a damaged database is for the command to meet, or for fsck
@@ -78,17 +80,26 @@ def dangling_records(store: Store) -> list[tuple[str, str]]:
     return [(key, digest) for key, digest in found if not store.blobs.path(digest).exists()]
 
 
+def finish_prune(store: Store) -> None:
+    """Forget the records of what is gone, where a prune that removed files first was killed before it came to them."""
+    marker = store.root / "locks" / FILES_FIRST
+    with contextlib.suppress(StoreError), locked(store.root / "locks" / PRUNE_LOCK):
+        if marker.exists():  # else that prune was alive, and is done
+            store.tidy()
+            forget_dangling(store)
+            marker.unlink()
+
+
 def forget_dangling(store: Store) -> None:
-    """Forget records of what is not there: a prune on a full disk removes files first, and may have been killed then."""
-    with locked(store.root / "locks" / PRUNE_LOCK):
-        pinned = live_pins(store)
-        for key, _ in dangling_records(store):
-            store.cache.delete(key)
-        for snapshot in store.snapshots.list():
-            diff_id = snapshot.key.partition("+")[0]
-            index = store.layers / f"{snapshot.key.removeprefix('sha256:')}.index"
-            if pinned.isdisjoint((snapshot.key, diff_id)) and not (snapshot.path.is_dir() and index.exists()):
-                store.snapshots.remove(snapshot.key)
+    """Forget records of blobs, snapshots and indexes that are not there. The caller holds the prune lock."""
+    pinned = live_pins(store)
+    for key, _ in dangling_records(store):
+        store.cache.delete(key)
+    for snapshot in store.snapshots.list():
+        diff_id = snapshot.key.partition("+")[0]
+        index = store.layers / f"{snapshot.key.removeprefix('sha256:')}.index"
+        if pinned.isdisjoint((snapshot.key, diff_id)) and not (snapshot.path.is_dir() and index.exists()):
+            store.snapshots.remove(snapshot.key)
 
 
 def clear_session(store: Store, directory: Path) -> None:
@@ -290,9 +301,13 @@ class _Pruning:
         try:
             self.update()
         except DiskFullError:
+            marker = self.store.root / "locks" / FILES_FIRST
+            with contextlib.suppress(OSError):  # where not even a name fits, a kill leaves work for fsck
+                marker.touch()
             self.move()
             self.store.tidy()
             self.update()
+            marker.unlink(missing_ok=True)
         self.move()
 
     def move(self) -> None:

@@ -14,6 +14,7 @@ from layersmith.oci.config import History
 from layersmith.oci.descriptor import Descriptor, Layer
 from layersmith.oci.digest import DiffID, digest_of
 from layersmith.store import Record, Store
+from layersmith.store.files import DiskFullError
 from layersmith.store.fsck import fsck
 from layersmith.store.gc import disk_usage, prunable, prune
 
@@ -284,3 +285,33 @@ def test_a_committed_snapshot_outlives_what_fails_after_it(root: Path) -> None:
         store.snapshots.discard(pending)
         assert path.is_dir()
         assert not [p for p in fsck(store) if p.kind == "snapshot"]
+
+
+def test_a_prune_killed_on_a_full_disk_is_finished_by_the_next_command(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """There files go before records; a kill between the two leaves no record of what is not there."""
+
+    class Killed(BaseException):
+        pass
+
+    def refuse(key: str) -> None:
+        raise DiskFullError("no space left") if not moved else Killed
+
+    moved: list[bool] = []
+    with Store.open(root) as store:
+        store.cache.put("key", Record(a_layer(store, "cached")))
+        kept = a_layer(store, "kept")
+        store.refs.set("kept", SCRATCH().append(kept, History(created_by="kept")).write(store))
+    with Store.open(root) as store:
+        tidy = store.tidy
+        monkeypatch.setattr(store, "tidy", lambda *a: (moved.append(True), tidy(*a)))
+        monkeypatch.setattr(store.cache, "delete", refuse)
+        with pytest.raises(Killed):
+            prune(store, all=True)
+        monkeypatch.undo()
+    with Store.open(root) as store:
+        assert not fsck(store)
+        assert not list(store.cache.list())
+        assert is_there(store, kept) == WHOLE
+        assert not (store.root / "locks" / "files-first").exists()
