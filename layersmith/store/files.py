@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import fcntl
 import os
+import struct
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,6 +17,8 @@ from pathlib import Path
 from layersmith.errors import StoreError
 
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+_FS_IOC_GETFLAGS, _FS_IOC_SETFLAGS, _FS_TOPDIR_FL = 0x80086601, 0x40086602, 0x20000
+"""linux/fs.h, on 64-bit machines."""
 _REFUSED = frozenset({errno.EROFS, errno.EACCES, errno.EPERM})
 
 
@@ -83,6 +87,23 @@ def make_directory(path: Path, mode: int) -> None:
     with contextlib.suppress(FileExistsError):
         path.mkdir()
         path.chmod(mode)
+
+
+def spread_children(path: Path) -> None:
+    """Have ext4 put each directory in ``path`` into a part of the disk of its own (chattr(1), ``+T``); elsewhere nothing.
+
+    Without it they crowd together, and ext4 passes over the inodes of what was deleted there within some minutes one by
+    one: to write 27,000 files where as many were just removed took 9 s instead of 3.
+    """
+    fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        # The type of both requests says long, the kernel reads and writes an int (ioctl_iflags(2)).
+        flags = struct.unpack("i", fcntl.ioctl(fd, _FS_IOC_GETFLAGS, bytes(4)))[0]
+        fcntl.ioctl(fd, _FS_IOC_SETFLAGS, struct.pack("i", flags | _FS_TOPDIR_FL))
+    except OSError:
+        pass
+    finally:
+        os.close(fd)
 
 
 def remove_tree(path: Path, *, deadline: float | None = None) -> bool:

@@ -30,7 +30,14 @@ from layersmith.store.blobs import Blobs
 from layersmith.store.builds import Builds
 from layersmith.store.cache import Cache
 from layersmith.store.database import Database
-from layersmith.store.files import explained, make_directory, remove_tree, replace_file, storing
+from layersmith.store.files import (
+    explained,
+    make_directory,
+    remove_tree,
+    replace_file,
+    spread_children,
+    storing,
+)
 from layersmith.store.gc import DEAD, clear_session, sweep
 from layersmith.store.locks import locked
 from layersmith.store.mounts import CacheMounts
@@ -113,6 +120,7 @@ class Store:
                 temporary = self.session.new_path("index")
                 replace_file(self.root / "index.json", Index().to_json(), temporary=temporary)
             self.db.make_reserve()
+            spread_children(self.root / "snapshots")
             replace_file(self.root / "oci-layout", LAYOUT, temporary=self.session.new_path("layout"))
 
     def lock(

@@ -17,6 +17,7 @@ from layersmith.errors import StoreError
 from layersmith.oci.descriptor import Descriptor
 from layersmith.oci.digest import digest_of
 from layersmith.store import Record, Store
+from layersmith.store.files import spread_children
 from layersmith.store.fsck import fsck
 from layersmith.store.gc import prune
 
@@ -422,3 +423,16 @@ def test_a_deep_tree_is_removed(store: Store) -> None:
     assert not store.tidy(seconds=-1)
     assert store.tidy()
     assert list(store.tmp.iterdir()) == [store.session.directory]
+
+
+def test_snapshots_are_spread_over_the_disk(root: Path, tmp_path: Path) -> None:
+    """On ext4 the snapshots' directory has the T attribute; where there is none, the store works all the same."""
+    with Store.open(root) as store:
+        shown = subprocess.run(["lsattr", "-d", store.root / "snapshots"], capture_output=True, text=True)
+    if shown.returncode:
+        pytest.skip(f"needs a file system with attributes: {shown.stderr.strip()}")
+    kind = subprocess.run(["stat", "-f", "-c", "%T", root], capture_output=True, text=True, check=True)
+    if "ext" not in kind.stdout:
+        pytest.skip(f"needs ext4, here is {kind.stdout.strip()}")
+    assert "T" in shown.stdout.split()[0]
+    spread_children(Path("/proc/self"))
