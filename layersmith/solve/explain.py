@@ -77,6 +77,8 @@ def explain(
         causes = tuple(causes_between(found, step, listing=listing))
         if causes and (best is None or len(causes) < best[0]):
             best = len(causes), Explained(causes, f"{earlier.id}/{found.number}")
+        if best is not None and best[0] == 1:
+            break  # none can be nearer, and of those as near the newest counts
         looked_at += 1
         if looked_at == LOOKED_AT:
             break

@@ -220,7 +220,7 @@ class _Performance:
         if self.state.epoch is not None:
             return None
         for record in self.store.cache.latest(ops.digest(self.op), EARLIER):
-            if record.layer is None or record.inputs.get("epoch") is not None:
+            if record.layer is None or record.inputs.get("epoch") is not None or self.copied_other(record):
                 continue
             # A damaged blob is for whoever needs it to find.
             with suppress(StoreError, TransportError):
@@ -229,6 +229,17 @@ class _Performance:
                 ):
                     return Made(record.layer, record.created)
         return None
+
+    def copied_other(self, record: Record) -> bool:
+        """Whether an earlier copy is known to have read other files, so that no look at its layer is needed."""
+        inputs = record.inputs.get("inputs")
+        if (
+            not isinstance(self.op, ops.CopyOp)
+            or not isinstance(inputs, dict)
+            or not self.state.content_known
+        ):
+            return False
+        return any(inputs.get(name, digest) != digest for name, digest in self.state.content)
 
     def while_wanted(self, items: Iterable[Item]) -> Iterator[Item]:
         for item in items:

@@ -7,6 +7,7 @@ makes its key.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping
 from functools import cached_property
 from typing import TYPE_CHECKING
@@ -34,6 +35,9 @@ if TYPE_CHECKING:
     from layersmith.progress import Progress
     from layersmith.solve.executor import Executor
     from layersmith.store import Store
+
+FRESH = 1.0
+"""Seconds for which a digest of a context's files is used: no longer than reading all of it may take anyway."""
 
 Isolate = Callable[[], "tuple[Isolation, Spawner]"]
 """Isolates the process and forks its spawner; called in the main thread, before any other, and only if needed."""
@@ -84,6 +88,8 @@ class Solver:
         self.progress = progress
         self.fetch = fetch
         self.stop = Stop()
+        self._missed: dict[int, tuple[float, StepState]] = {}
+        """What the first look at the cache came to for steps that it had not, and when."""
 
     @cached_property
     def scratch(self) -> Path:
@@ -125,10 +131,13 @@ class Solver:
                 stack = tuple(StackedLayer.of(layer) for layer in self.plan.images[index].layers)
                 results[index] = StepResult(stack, recipe(step.op, "", (), None))
             elif all(need in results for need in step.needs) and ask(index):
+                state = StepState(self, index, results)
                 with located(step.span):
-                    found = StepState(self, index, results).cached()
+                    found = state.cached()
                 if found is not None:
                     results[index] = found
+                else:
+                    self._missed[index] = time.monotonic(), state
         return results
 
     def _executor(self) -> Executor:
@@ -144,8 +153,12 @@ class Solver:
 
         if self.stop:
             raise Cancelled("the build was stopped")
+        state = StepState(self, index, results, executor.merged)
+        then, missed = self._missed.pop(index, (0.0, state))
+        if time.monotonic() - then < FRESH:
+            state.adopt(missed)
         with located(self.plan.steps[index].span):
-            return perform(StepState(self, index, results, executor.merged), executor)
+            return perform(state, executor)
 
     def _solved(self, results: Mapping[int, StepResult]) -> Solved:
         """Waits until every layer is packed."""

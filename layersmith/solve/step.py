@@ -73,6 +73,13 @@ class StepState:
         self.listings: dict[str, tuple[tuple[str, str], ...]] = {}
         """What was digested, by its digest."""
 
+    def adopt(self, earlier: StepState) -> None:
+        """Take over what ``earlier``, the same step looked at a moment ago, has read."""
+        self.listings.update(earlier.listings)
+        for name in ("remote", "content"):
+            if name in earlier.__dict__:
+                self.__dict__[name] = earlier.__dict__[name]
+
     def finished(self, how: str) -> None:
         seconds = time.monotonic() - self.started
         self.solver.progress.emit(StepFinished(self.index, self.step.name, how, seconds))

@@ -50,6 +50,8 @@ LAYOUT = canonical({"imageLayoutVersion": "1.0.0"})
 _DIRECTORIES = ("blobs", "blobs/sha256", "snapshots", "layers", "cache", "remotes", "builds", "tmp", "locks")
 _UNSAFE = re.compile(r"[^A-Za-z0-9_.+-]")
 _TIDY_SECONDS = 0.5
+_TIDY_SHARE = 0.1
+"""For how long to delete at the end of a command: at most so many seconds, and this share of what it took so far."""
 MAX_LAYER_SIZE = 64 << 30
 """Bytes that a layer may have, uncompressed, holes of sparse files included: beyond, it is taken for a bomb."""
 
@@ -73,6 +75,7 @@ class Store:
     """
 
     def __init__(self, root: Path, *, readonly: bool = False) -> None:
+        self._opened = time.monotonic()
         self.root = root
         self.readonly = readonly
         self.tmp = root / "tmp"
@@ -173,7 +176,7 @@ class Store:
         self.db.close()
         if not self.readonly:
             with contextlib.suppress(OSError):
-                self.tidy(_TIDY_SECONDS)
+                self.tidy(min(_TIDY_SECONDS, _TIDY_SHARE * (time.monotonic() - self._opened)))
 
     def __enter__(self) -> Self:
         return self
