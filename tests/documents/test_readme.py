@@ -1,0 +1,92 @@
+"""README.md: its blocks are run, with what they take for granted made ready: a context, archives, a registry.
+
+Its first two commands, which set up a machine, are run by `.ci/run` and by hand on a bare one.
+"""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+
+import pytest
+from blocks import blocks
+
+from layersmith.transport.registry.fake import FakeRegistry
+
+README = Path(__file__).parents[2] / "README.md"
+
+READY = """
+layersmith import --host sh cat python3 base
+printf 'FROM base\nRUN echo web > /web\nCMD ["cat", "/web"]\n' > Buildfile
+layersmith build -q -t docker-image .
+layersmith export docker-image -o image.tar
+layersmith export base -o type=tar,dest=- | gzip -1 > alpine-minirootfs.tar.gz
+"""
+
+
+def block_with(text: str) -> str:
+    (found,) = (block for block in blocks(README) if text in block)
+    return found
+
+
+def run(script: str, shell: dict[str, str], cwd: Path) -> str:
+    done = subprocess.run(
+        ["bash", "-c", "set -eux -o pipefail\n" + script],
+        cwd=cwd,
+        env=shell,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr[-4000:]
+    assert "Traceback" not in done.stderr
+    return done.stdout
+
+
+@pytest.fixture
+def project(shell: dict[str, str], tmp_path: Path) -> Path:
+    """A directory with what the blocks name."""
+    directory = tmp_path / "project"
+    directory.mkdir()
+    run(READY, shell, directory)
+    return directory
+
+
+@pytest.mark.slow
+def test_what_to_do_with_it(project: Path, shell: dict[str, str]) -> None:
+    """Build, run, push, export; ``web`` is an alias of a registry on this machine, and there is no terminal to give."""
+    with FakeRegistry() as registry:
+        config = Path(shell["HOME"], ".config/layersmith/config.yaml")
+        config.parent.mkdir(parents=True)
+        config.write_text(f"aliases:\n  web: {registry.host}/web\n")
+        run(block_with("layersmith push web:1.2").replace(" -it ", " -i "), shell, project)
+        assert ("web", "1.2") in registry.manifests
+    for archive in ("web.tar",):
+        assert (project / archive).stat().st_size > 1000
+
+
+@pytest.mark.slow
+def test_where_bases_come_from(project: Path, shell: dict[str, str]) -> None:
+    """All four ways. mmdebstrap itself would take a mirror of Debian: what it writes to its pipe is made here."""
+    stub = project.parent / "bin" / "mmdebstrap"
+    stub.write_text(f"#!/bin/sh\nexec gzip -dc {project}/alpine-minirootfs.tar.gz\n")
+    stub.chmod(0o755)
+    run(block_with("mmdebstrap"), shell, project)
+    shown = run("layersmith images --format '{{.Repository}}:{{.Tag}}'", shell, project)
+    assert {"debian:bookworm", "alpine:latest", "base:latest", "docker-image:latest"} <= set(shown.split())
+
+
+@pytest.mark.slow
+def test_several_platforms(project: Path, shell: dict[str, str]) -> None:
+    """One index for two platforms, pushed; what runs of it needs an emulator, so that line is left out."""
+    (project / "Buildfile").write_text("FROM scratch\nCOPY image.tar /\n")
+    with FakeRegistry() as registry:
+        lines = block_with("--platform linux/amd64").replace("reg.example.com", registry.host).splitlines()
+        kept = [line for line in lines if not line.startswith("layersmith run ")]
+        assert len(kept) == len(lines) - 1
+        ready = (
+            "for arch in amd64 arm64; do layersmith build -q --platform linux/$arch -t web:$arch .; done\n"
+        )
+        run(ready + "\n".join(kept), shell, project)
+        assert ("web", "1.2") in registry.manifests
