@@ -44,7 +44,7 @@ def report(args: Namespace) -> int:
     build = builds_of(args).find(args.build)
     with open_store(args) as store:
         found, config = _image(store, build)
-    write_page(written(build, buildfile_lines(build), found, config), args.output)
+    write_page(written(build, texts_of(build), found, config), args.output)
     return 0
 
 
@@ -73,15 +73,22 @@ def _image(store: Store, build: Build) -> tuple[Space | None, dict[str, Any] | N
         return None, None
 
 
-def buildfile_lines(build: Build) -> list[tuple[int, str]]:
-    """The Buildfile's numbered lines, if it is where it was and what it was; else what the record has of them."""
-    mine = [step for step in build.steps if step.source.rpartition(":")[0] in (build.buildfile, "")]
-    recorded = sorted({(step.line, step.instruction) for step in mine if step.line})
+def texts_of(build: Build) -> dict[str, list[tuple[int, str]]]:
+    """Numbered lines of the files that the steps are written in, by name: the Buildfile first, then what it includes.
+
+    All lines of the Buildfile, if it is where it was and what it was; of anything else what the record has.
+    """
+    found: dict[str, set[tuple[int, str]]] = {build.buildfile: set()}
+    for step in build.steps:
+        if step.line:
+            found.setdefault(step.file or build.buildfile, set()).add((step.line, step.instruction))
+    texts = {name: sorted(lines) for name, lines in found.items()}
     for path in (Path(build.buildfile), Path(build.context) / build.buildfile):
         try:
             data = path.read_bytes()
         except OSError:
             continue
         if digest_of(data) == build.text_digest:
-            return list(enumerate(data.decode("utf-8", "replace").splitlines(), 1))
-    return recorded
+            lines = data.decode("utf-8", "replace").splitlines()
+            return texts | {build.buildfile: list(enumerate(lines, 1))}
+    return texts

@@ -117,6 +117,11 @@ class BuildStep:
         value["why"] = tuple(Cause(**cause) for cause in value.get("why", ()))
         return cls(**value)
 
+    @property
+    def file(self) -> str:
+        """The name of the file that the step is written in, as errors show it; empty if it is in none."""
+        return self.source.rpartition(":")[0]
+
 
 @dataclass(frozen=True, slots=True)
 class Moved:

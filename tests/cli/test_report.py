@@ -29,6 +29,20 @@ def test_the_report_of_a_real_build(cli: Callable[..., str], tmp_path: Path) -> 
 
 
 @pytest.mark.root
+def test_steps_of_an_included_file_are_linked_to_its_lines(cli: Callable[..., str], tmp_path: Path) -> None:
+    """The file is on the page below the Buildfile, with what ran of it."""
+    (tmp_path / "Buildfile").write_text("FROM base\nINCLUDE common\nRUN echo own > /own\n")
+    (tmp_path / "common").write_text("# shared\nRUN echo common > /common\n")
+    cli("import", "--host", "sh", "base")
+    cli("build", "-q", ".")
+    text = cli("report", "-o", "-")
+    assert '<a href="#L1-2">common:2</a>' in text
+    assert '<span id="L1-2">   2  RUN echo common &gt; /common' in text
+    assert '<a href="#L3">line 3</a>' in text
+    assert 'id="L2"' in text
+
+
+@pytest.mark.root
 def test_the_report_of_a_failed_build(cli: Callable[..., str], tmp_path: Path) -> None:
     """It has no image; the error is on it."""
     (tmp_path / "Buildfile").write_text("FROM base\nRUN exit 3\n")
@@ -47,7 +61,7 @@ def test_a_build_that_is_not_there(cli: Callable[..., str]) -> None:
 
 def test_a_buildfile_that_changed_is_not_shown(tmp_path: Path) -> None:
     """Lines of another text under a step's number would be a lie: then only what the record has is shown."""
-    from layersmith.cli.report import buildfile_lines
+    from layersmith.cli.report import texts_of
     from layersmith.oci.digest import digest_of
     from layersmith.store.build_record import Build, BuildStep
 
@@ -55,11 +69,11 @@ def test_a_buildfile_that_changed_is_not_shown(tmp_path: Path) -> None:
     steps = (BuildStep(0, "FROM base", "FROM base", line=1), BuildStep(1, "RUN x", "RUN x", line=3))
     path.write_text("FROM base\n# why\nRUN x\n")
     build = Build("k", 0.0, buildfile=str(path), text_digest=digest_of(path.read_bytes()), steps=steps)
-    assert buildfile_lines(build) == [(1, "FROM base"), (2, "# why"), (3, "RUN x")]
+    assert texts_of(build) == {str(path): [(1, "FROM base"), (2, "# why"), (3, "RUN x")]}
     path.write_text("# new\nFROM base\nRUN x\n")
-    assert buildfile_lines(build) == [(1, "FROM base"), (3, "RUN x")]
+    assert texts_of(build) == {str(path): [(1, "FROM base"), (3, "RUN x")]}
     path.unlink()
-    assert buildfile_lines(build) == [(1, "FROM base"), (3, "RUN x")]
+    assert texts_of(build) == {str(path): [(1, "FROM base"), (3, "RUN x")]}
 
 
 def test_explores_figures(cli: Callable[..., str], load: Callable[..., str]) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from layersmith.anatomy.space import Space
@@ -19,15 +19,16 @@ from layersmith.store.causes import cause_text
 MOST = 100
 """Of files in a table."""
 
+Texts = Mapping[str, Sequence[tuple[int, str]]]
+"""Numbered lines by the name of the file that they are in, the Buildfile's first."""
 
-def report(
-    build: Build, lines: Sequence[tuple[int, str]], found: Space | None, config: dict[str, Any] | None
-) -> str:
-    """``lines`` are those known of the Buildfile, numbered; ``found`` and ``config`` are None where there is no image."""
+
+def report(build: Build, texts: Texts, found: Space | None, config: dict[str, Any] | None) -> str:
+    """``texts`` is what is known of the Buildfile and its includes; ``found`` and ``config`` are None without an image."""
     sections = [
         ("timeline", "Timeline", join(key(), drawn(build))),
         ("critical", "Critical path", _critical(build)),
-        ("steps", "Steps", _steps(build, {number for number, _ in lines})),
+        ("steps", "Steps", _steps(build, _anchors(build, texts))),
     ]
     if found is not None:
         sections += [
@@ -40,7 +41,7 @@ def report(
         sections.append(
             ("config", "Config", element("div", element("pre", element("span", shown)), class_="scroll"))
         )
-    sections.append(("buildfile", "Buildfile", _buildfile(build, lines)))
+    sections.append(("buildfile", "Buildfile", _buildfile(build, texts)))
     name = ", ".join(build.names) or build.image or build.id
     body = join(
         element("h1", f"Build of {name}"),
@@ -101,7 +102,18 @@ def _step_link(step: BuildStep) -> Markup:
     return element("a", f"#{step.number} {step.name}", href=f"#step-{step.number}")
 
 
-def _steps(build: Build, known: set[int]) -> Markup:
+def _anchors(build: Build, texts: Texts) -> dict[int, str]:
+    """Where the line of each step is on the page, by the step's number."""
+    known = {
+        (name, line): f"L{line}" if not number else f"L{number}-{line}"
+        for number, (name, lines) in enumerate(texts.items())
+        for line, _ in lines
+    }
+    places = {step.number: known.get((step.file or build.buildfile, step.line)) for step in build.steps}
+    return {number: anchor for number, anchor in places.items() if anchor}
+
+
+def _steps(build: Build, anchors: Mapping[int, str]) -> Markup:
     rows = []
     for step in build.steps:
         size = None if step.layer is None else step.layer.descriptor.size
@@ -111,8 +123,8 @@ def _steps(build: Build, known: set[int]) -> Markup:
             else step.pack_finished - step.pack_started
         )
         place = (
-            element("a", f"line {step.line}", href=f"#L{step.line}")
-            if step.line in known and _in_it(build, step)
+            element("a", _line(build, step), href=f"#{anchors[step.number]}")
+            if step.number in anchors
             else step.source
         )
         began = None if step.started is None else step.started - build.started
@@ -136,9 +148,8 @@ def _steps(build: Build, known: set[int]) -> Markup:
     return table("steps-table", headers, rows, "A click on a header sorts.")
 
 
-def _in_it(build: Build, step: BuildStep) -> bool:
-    """Whether the step is written in the Buildfile itself, and not in a file that it includes."""
-    return step.source.rpartition(":")[0] in (build.buildfile, "")
+def _line(build: Build, step: BuildStep) -> str:
+    return step.source if step.file not in (build.buildfile, "") else f"line {step.line}"
 
 
 def _why(step: BuildStep) -> list[Markup]:
@@ -205,17 +216,19 @@ def _path(path: bytes) -> str:
     return "/" + path.decode("utf-8", "surrogateescape")
 
 
-def _buildfile(build: Build, lines: Sequence[tuple[int, str]]) -> Markup:
-    steps: dict[int, list[BuildStep]] = {}
+def _buildfile(build: Build, texts: Texts) -> Markup:
+    anchors = _anchors(build, texts)
+    steps: dict[str, list[BuildStep]] = {}
     for step in build.steps:
-        if _in_it(build, step):
-            steps.setdefault(step.line, []).append(step)
-    shown = []
-    for number, text in lines:
-        links = [
-            element("a", f"#{step.number}", href=f"#step-{step.number}") for step in steps.get(number, ())
-        ]
-        shown.append(element("span", f"{number:4}  ", text, "  " if links else "", *links, id=f"L{number}"))
-    return join(
-        element("p", build.buildfile, class_="soft"), element("div", element("pre", *shown), class_="scroll")
-    )
+        steps.setdefault(anchors.get(step.number, ""), []).append(step)
+    parts = []
+    for file, (name, lines) in enumerate(texts.items()):
+        shown = []
+        for number, text in lines:
+            anchor = f"L{file}-{number}" if file else f"L{number}"
+            links = [
+                element("a", f"#{step.number}", href=f"#step-{step.number}") for step in steps.get(anchor, ())
+            ]
+            shown.append(element("span", f"{number:4}  ", text, "  " if links else "", *links, id=anchor))
+        parts += [element("p", name, class_="soft"), element("div", element("pre", *shown), class_="scroll")]
+    return join(*parts)

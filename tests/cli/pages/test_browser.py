@@ -35,7 +35,8 @@ return found;
 
 def report_page() -> str:
     lines = [(1, "FROM base"), (2, "RUN step 1"), (3, HOSTILE)]
-    return report(made_build(), lines, made_space(), {"config": {"Env": [HOSTILE]}})
+    build = made_build()
+    return report(build, {build.buildfile: lines}, made_space(), {"config": {"Env": [HOSTILE]}})
 
 
 def trees_page() -> str:
