@@ -1,6 +1,6 @@
 """README.md: its blocks are run, with what they take for granted made ready: a context, archives, a registry.
 
-Its first two commands, which set up a machine, are run by `.ci/run` and by hand on a bare one.
+Of its first two commands, which set up a machine, `.ci/run` runs the second; of the first what follows the set-up is run.
 """
 
 from __future__ import annotations
@@ -42,6 +42,18 @@ def run(script: str, shell: dict[str, str], cwd: Path) -> str:
     assert done.returncode == 0, done.stdout + done.stderr[-4000:]
     assert "Traceback" not in done.stderr
     return done.stdout
+
+
+@pytest.mark.slow
+def test_the_first_command(shell: dict[str, str], tmp_path: Path) -> None:
+    """All but the installation, offline: it ends with what the README says."""
+    setup, so_far, rest = block_with("hello examples/hello").partition(
+        'export PATH="$PWD/.venv/bin:$PATH" && '
+    )
+    assert "pip install" in setup
+    assert so_far
+    said = run(rest, shell, tmp_path).splitlines()[-1]
+    assert f"`{said}`" in README.read_text()
 
 
 @pytest.fixture
