@@ -50,7 +50,7 @@ LAYOUT = canonical({"imageLayoutVersion": "1.0.0"})
 _DIRECTORIES = ("blobs", "blobs/sha256", "snapshots", "layers", "cache", "remotes", "builds", "tmp", "locks")
 _UNSAFE = re.compile(r"[^A-Za-z0-9_.+-]")
 _TIDY_SECONDS = 0.5
-_TIDY_SHARE = 0.1
+_TIDY_SHARE = 0.05
 """For how long to delete at the end of a command: at most so many seconds, and this share of what it took so far."""
 MAX_LAYER_SIZE = 64 << 30
 """Bytes that a layer may have, uncompressed, holes of sparse files included: beyond, it is taken for a bomb."""
