@@ -49,9 +49,8 @@ from layersmith.store.statcache import StatCache
 LAYOUT = canonical({"imageLayoutVersion": "1.0.0"})
 _DIRECTORIES = ("blobs", "blobs/sha256", "snapshots", "layers", "cache", "remotes", "builds", "tmp", "locks")
 _UNSAFE = re.compile(r"[^A-Za-z0-9_.+-]")
-_TIDY_SECONDS = 0.5
-_TIDY_SHARE = 0.05
-"""For how long to delete at the end of a command: at most so many seconds, and this share of what it took so far."""
+_TIDY_LEAST, _TIDY_SHARE, _TIDY_MOST = 0.02, 0.05, 0.5
+"""For how long to delete at the end of a command: this share of the time that it took, within bounds in seconds."""
 MAX_LAYER_SIZE = 64 << 30
 """Bytes that a layer may have, uncompressed, holes of sparse files included: beyond, it is taken for a bomb."""
 
@@ -176,7 +175,8 @@ class Store:
         self.db.close()
         if not self.readonly:
             with contextlib.suppress(OSError):
-                self.tidy(min(_TIDY_SECONDS, _TIDY_SHARE * (time.monotonic() - self._opened)))
+                took = time.monotonic() - self._opened
+                self.tidy(min(_TIDY_MOST, max(_TIDY_LEAST, _TIDY_SHARE * took)))
 
     def __enter__(self) -> Self:
         return self
