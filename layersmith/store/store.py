@@ -49,8 +49,7 @@ from layersmith.store.statcache import StatCache
 LAYOUT = canonical({"imageLayoutVersion": "1.0.0"})
 _DIRECTORIES = ("blobs", "blobs/sha256", "snapshots", "layers", "cache", "remotes", "builds", "tmp", "locks")
 _UNSAFE = re.compile(r"[^A-Za-z0-9_.+-]")
-_TIDY_LEAST, _TIDY_SHARE, _TIDY_MOST = 0.02, 0.05, 0.5
-"""For how long to delete at the end of a command: this share of the time that it took, within bounds in seconds."""
+_TIDY_SECONDS = 0.5
 MAX_LAYER_SIZE = 64 << 30
 """Bytes that a layer may have, uncompressed, holes of sparse files included: beyond, it is taken for a bomb."""
 
@@ -74,7 +73,6 @@ class Store:
     """
 
     def __init__(self, root: Path, *, readonly: bool = False) -> None:
-        self._opened = time.monotonic()
         self.root = root
         self.readonly = readonly
         self.tmp = root / "tmp"
@@ -175,8 +173,7 @@ class Store:
         self.db.close()
         if not self.readonly:
             with contextlib.suppress(OSError):
-                took = time.monotonic() - self._opened
-                self.tidy(min(_TIDY_MOST, max(_TIDY_LEAST, _TIDY_SHARE * took)))
+                self.tidy(_TIDY_SECONDS)
 
     def __enter__(self) -> Self:
         return self
