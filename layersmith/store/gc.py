@@ -91,8 +91,10 @@ def finish_prune(store: Store) -> None:
 
 
 def forget_dangling(store: Store) -> None:
-    """Forget records of blobs, snapshots and indexes that are not there. The caller holds the prune lock."""
+    """Forget unnamed images and records whose files are not there. The caller holds the prune lock."""
     pinned = live_pins(store)
+    unnamed = {entry.digest for name, entry in store.refs.list() if not name}
+    store.refs.forget({digest for digest in unnamed - pinned if not store.blobs.path(digest).exists()})
     for key, _ in dangling_records(store):
         store.cache.delete(key)
     for snapshot in store.snapshots.list():

@@ -287,15 +287,16 @@ def test_a_committed_snapshot_outlives_what_fails_after_it(root: Path) -> None:
         assert not [p for p in fsck(store) if p.kind == "snapshot"]
 
 
+@pytest.mark.parametrize("first", ["cache.delete", "refs.forget"])
 def test_a_prune_killed_on_a_full_disk_is_finished_by_the_next_command(
-    root: Path, monkeypatch: pytest.MonkeyPatch
+    root: Path, monkeypatch: pytest.MonkeyPatch, first: str
 ) -> None:
-    """There files go before records; a kill between the two leaves no record of what is not there."""
+    """There files go before records and index; a kill between the two leaves nothing that speaks of what is gone."""
 
     class Killed(BaseException):
         pass
 
-    def refuse(key: str) -> None:
+    def refuse(what: object) -> None:
         raise DiskFullError("no space left") if not moved else Killed
 
     moved: list[bool] = []
@@ -303,15 +304,18 @@ def test_a_prune_killed_on_a_full_disk_is_finished_by_the_next_command(
         store.cache.put("key", Record(a_layer(store, "cached")))
         kept = a_layer(store, "kept")
         store.refs.set("kept", SCRATCH().append(kept, History(created_by="kept")).write(store))
+        store.refs.keep(an_image(store, "unnamed"))
     with Store.open(root) as store:
         tidy = store.tidy
         monkeypatch.setattr(store, "tidy", lambda *a: (moved.append(True), tidy(*a)))
-        monkeypatch.setattr(store.cache, "delete", refuse)
+        part, _, method = first.partition(".")
+        monkeypatch.setattr(getattr(store, part), method, refuse)
         with pytest.raises(Killed):
             prune(store, all=True)
         monkeypatch.undo()
     with Store.open(root) as store:
         assert not fsck(store)
         assert not list(store.cache.list())
+        assert [name for name, _ in store.refs.list()] == ["kept:latest"]
         assert is_there(store, kept) == WHOLE
         assert not (store.root / "locks" / "files-first").exists()
