@@ -6,12 +6,12 @@ import importlib
 import os
 import re
 import shutil
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import yaml
+from blocks import run_script
 
 from layersmith import cli
 from layersmith.transport.registry.fake import FakeRegistry
@@ -54,18 +54,9 @@ class Service:
 
     def step(self, script: str, machine: dict[str, str], project: Path) -> str:
         """What a step says; it has to succeed."""
-        done = subprocess.run(
-            ["bash", "-e", "-c", script],
-            cwd=project,
-            env=machine,
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            timeout=120,
-        )
-        assert done.returncode == 0, f"{script}\n{done.stdout}{done.stderr}"
-        assert TOKEN not in done.stdout + done.stderr
-        return done.stdout + done.stderr
+        said = "".join(run_script(script, machine, project, options="-e"))
+        assert TOKEN not in said
+        return said
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from blocks import blocks
+from blocks import blocks, run_script
 
 from layersmith import cli
 
@@ -26,12 +26,7 @@ def test_every_command_block_runs(guide: str, shell: dict[str, str], tmp_path: P
     """All blocks of a guide, one after the other, in one shell that ends at the first that fails."""
     found = blocks(EXAMPLES / guide / "README.md")
     assert found
-    script = "set -eux\n" + "".join(found)
-    done = subprocess.run(
-        ["bash", "-c", script], cwd=tmp_path, env=shell, capture_output=True, text=True, timeout=300
-    )
-    assert done.returncode == 0, done.stdout + done.stderr[-4000:]
-    assert "Traceback" not in done.stderr
+    run_script("".join(found), shell, tmp_path)
 
 
 @pytest.mark.parametrize("path", sorted(EXAMPLES.glob("*/README.md")), ids=lambda path: path.parent.name)
