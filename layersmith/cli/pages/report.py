@@ -25,10 +25,11 @@ Texts = Mapping[str, Sequence[tuple[int, str]]]
 
 def report(build: Build, texts: Texts, found: Space | None, config: dict[str, Any] | None) -> str:
     """``texts`` is what is known of the Buildfile and its includes; ``found`` and ``config`` are None without an image."""
+    anchors = _anchors(build, texts)
     sections = [
         ("timeline", "Timeline", join(key(), drawn(build))),
         ("critical", "Critical path", _critical(build)),
-        ("steps", "Steps", _steps(build, _anchors(build, texts))),
+        ("steps", "Steps", _steps(build, anchors)),
     ]
     if found is not None:
         sections += [
@@ -41,7 +42,7 @@ def report(build: Build, texts: Texts, found: Space | None, config: dict[str, An
         sections.append(
             ("config", "Config", element("div", element("pre", element("span", shown)), class_="scroll"))
         )
-    sections.append(("buildfile", "Buildfile", _buildfile(build, texts)))
+    sections.append(("buildfile", "Buildfile", _buildfile(build, texts, anchors)))
     name = ", ".join(build.names) or build.image or build.id
     body = join(
         element("h1", f"Build of {name}"),
@@ -102,10 +103,15 @@ def _step_link(step: BuildStep) -> Markup:
     return element("a", f"#{step.number} {step.name}", href=f"#step-{step.number}")
 
 
+def _anchor(file: int, line: int) -> str:
+    """Of a line of the Buildfile (``file`` 0), or of the file that comes so many behind it on the page."""
+    return f"L{file}-{line}" if file else f"L{line}"
+
+
 def _anchors(build: Build, texts: Texts) -> dict[int, str]:
     """Where the line of each step is on the page, by the step's number."""
     known = {
-        (name, line): f"L{line}" if not number else f"L{number}-{line}"
+        (name, line): _anchor(number, line)
         for number, (name, lines) in enumerate(texts.items())
         for line, _ in lines
     }
@@ -216,8 +222,7 @@ def _path(path: bytes) -> str:
     return "/" + path.decode("utf-8", "surrogateescape")
 
 
-def _buildfile(build: Build, texts: Texts) -> Markup:
-    anchors = _anchors(build, texts)
+def _buildfile(build: Build, texts: Texts, anchors: Mapping[int, str]) -> Markup:
     steps: dict[str, list[BuildStep]] = {}
     for step in build.steps:
         steps.setdefault(anchors.get(step.number, ""), []).append(step)
@@ -225,7 +230,7 @@ def _buildfile(build: Build, texts: Texts) -> Markup:
     for file, (name, lines) in enumerate(texts.items()):
         shown = []
         for number, text in lines:
-            anchor = f"L{file}-{number}" if file else f"L{number}"
+            anchor = _anchor(file, number)
             links = [
                 element("a", f"#{step.number}", href=f"#step-{step.number}") for step in steps.get(anchor, ())
             ]
