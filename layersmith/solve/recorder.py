@@ -11,6 +11,7 @@ import threading
 import time
 from collections.abc import Iterable
 from contextlib import suppress
+from functools import lru_cache
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
@@ -171,7 +172,8 @@ class Recorder:
             BuildStep(**{**self._steps[state.index], "parts": parts, "why": ()}),
             replace(self._build, steps=()),
             self._history,
-            listing=self._store.builds.listing,
+            # Two: that of this build, which each comparison asks for again, and the other's.
+            listing=lru_cache(2)(self._store.builds.listing),
             flag=state.solver.flag(state.step),
         )
         self._note(

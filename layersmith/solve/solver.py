@@ -154,9 +154,9 @@ class Solver:
         if self.stop:
             raise Cancelled("the build was stopped")
         state = StepState(self, index, results, executor.merged)
-        then, missed = self._missed.pop(index, (0.0, state))
-        if time.monotonic() - then < FRESH:
-            state.adopt(missed)
+        looked = self._missed.pop(index, None)
+        if looked is not None and time.monotonic() - looked[0] < FRESH:
+            state.adopt(looked[1])
         with located(self.plan.steps[index].span):
             return perform(state, executor)
 
