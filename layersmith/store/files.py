@@ -17,9 +17,9 @@ from pathlib import Path
 from layersmith.errors import StoreError
 
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+_REFUSED = frozenset({errno.EROFS, errno.EACCES, errno.EPERM})
 _FS_IOC_GETFLAGS, _FS_IOC_SETFLAGS, _FS_TOPDIR_FL = 0x80086601, 0x40086602, 0x20000
 """linux/fs.h, on 64-bit machines."""
-_REFUSED = frozenset({errno.EROFS, errno.EACCES, errno.EPERM})
 
 
 class DiskFullError(StoreError):

@@ -27,8 +27,6 @@ if TYPE_CHECKING:
     from layersmith.store.store import Store
 
 DEAD = "dead-"
-FILES_FIRST = "files-first"
-"""A file in locks/, there while a prune on a full disk removes files before the records that speak of them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +55,7 @@ class Report:
 
 def sweep(store: Store) -> None:
     """Move aside what processes that died have left: their sessions, and the snapshots they had not finished."""
-    if (store.root / "locks" / FILES_FIRST).exists():
+    if _mark_of(store).exists():
         finish_prune(store)
     with os.scandir(store.tmp) as entries:
         names = [entry.name for entry in entries if entry.name.startswith(PREFIX)]
@@ -82,12 +80,16 @@ def dangling_records(store: Store) -> list[tuple[str, str]]:
 
 def finish_prune(store: Store) -> None:
     """Forget the records of what is gone, where a prune that removed files first was killed before it came to them."""
-    marker = store.root / "locks" / FILES_FIRST
     with contextlib.suppress(StoreError), locked(store.root / "locks" / PRUNE_LOCK):
-        if marker.exists():  # else that prune was alive, and is done
+        if _mark_of(store).exists():  # else that prune was alive, and is done
             store.tidy()
             forget_dangling(store)
-            marker.unlink()
+            _mark_of(store).unlink()
+
+
+def _mark_of(store: Store) -> Path:
+    """An empty file, there while a prune on a full disk removes files before the records that speak of them."""
+    return store.root / "locks" / "files-first"
 
 
 def forget_dangling(store: Store) -> None:
@@ -303,13 +305,13 @@ class _Pruning:
         try:
             self.update()
         except DiskFullError:
-            marker = self.store.root / "locks" / FILES_FIRST
+            half_done = _mark_of(self.store)
             with contextlib.suppress(OSError):  # where not even a name fits, a kill leaves work for fsck
-                marker.touch()
+                half_done.touch()
             self.move()
             self.store.tidy()
             self.update()
-            marker.unlink(missing_ok=True)
+            half_done.unlink(missing_ok=True)
         self.move()
 
     def move(self) -> None:
