@@ -67,6 +67,10 @@ class Bench:
             shutil.rmtree(path)
 
 
+Series = Callable[[Bench, int], Iterator[Point]]
+"""Yields a point for each size, up to a largest one (0: the series' own)."""
+
+
 def measured(size: int, environment: dict[str, str], *commands: tuple[object, ...]) -> Point:
     """All ``commands`` at once."""
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
@@ -107,50 +111,36 @@ def fill(directory: Path, files: int) -> None:
             (inner / f"file-{file:07}").write_bytes(b"%d\n" % file * 40)
 
 
-def files_copied(bench: Bench, most: int) -> Iterator[Point]:
-    """COPY of so many files."""
-    for size in sizes(1000, most or 1_000_000, 10):
-        context = bench.context(f"files-{size}", "FROM base\nCOPY src /src\n")
-        fill(context / "src", size)
-        yield measured(size, bench.store("files"), build(context))
+def files(lines: str, most_of_all: int = 1_000_000) -> Series:
+    """A context with so many files, for a Buildfile of ``lines``."""
+
+    def series(bench: Bench, most: int) -> Iterator[Point]:
+        for size in sizes(1000, most or most_of_all, 10):
+            context = bench.context(f"files-{size}", "FROM base\n" + lines)
+            fill(context / "src", size)
+            yield measured(size, bench.store("files"), build(context))
+
+    return series
 
 
-def files_seen(bench: Bench, most: int) -> Iterator[Point]:
-    """COPY of so many files, and a RUN that sees them."""
-    for size in sizes(1000, most or 1_000_000, 10):
-        context = bench.context(f"files-{size}", "FROM base\nCOPY src /src\nRUN true\n")
-        fill(context / "src", size)
-        yield measured(size, bench.store("files"), build(context))
-
-
-def files_written(bench: Bench, most: int) -> Iterator[Point]:
-    """A RUN that copies so many files."""
-    for size in sizes(1000, most or 100_000, 10):
-        context = bench.context(
-            f"files-{size}", "FROM base\nRUN --mount=target=/context cp -a /context/src /written\n"
-        )
-        fill(context / "src", size)
-        yield measured(size, bench.store("files"), build(context))
+def numbered(size: int) -> str:
+    """A Buildfile with so many RUN steps in a row."""
+    return "FROM base\n" + "".join(f"RUN echo {number} >/f{number}\n" for number in range(size))
 
 
 def steps(bench: Bench, most: int) -> Iterator[Point]:
-    """So many RUN steps in a row."""
     for size in sizes(10, most or 400, 2):
-        lines = "".join(f"RUN echo {number} >/f{number}\n" for number in range(size))
-        yield measured(size, bench.store("steps"), build(bench.context("steps", "FROM base\n" + lines)))
+        yield measured(size, bench.store("steps"), build(bench.context("steps", numbered(size))))
 
 
 def steps_cached(bench: Bench, most: int) -> Iterator[Point]:
-    """The same, when only the last one is new."""
     for size in sizes(10, most or 400, 2):
-        lines = "FROM base\n" + "".join(f"RUN echo {number} >/f{number}\n" for number in range(size))
         store = bench.store("steps")
-        measured(size, store, build(bench.context("steps", lines)))
-        yield measured(size, store, build(bench.context("steps", lines + "RUN echo new >/new\n")))
+        measured(size, store, build(bench.context("steps", numbered(size))))
+        yield measured(size, store, build(bench.context("steps", numbered(size) + "RUN echo new >/new\n")))
 
 
 def stages(bench: Bench, most: int) -> Iterator[Point]:
-    """So many stages with a RUN each, and one that copies from all."""
     for size in sizes(1, most or 100, 3):
         text = "".join(f"FROM base AS s{n}\nRUN echo {n} >/o{n}\n" for n in range(size))
         text += "FROM base\n" + "".join(f"COPY --from=s{n} /o{n} /\n" for n in range(size))
@@ -158,7 +148,6 @@ def stages(bench: Bench, most: int) -> Iterator[Point]:
 
 
 def builds(bench: Bench, most: int) -> Iterator[Point]:
-    """So many builds at once on one store, with ten steps each, none in common."""
     lines = "".join(f"RUN echo $WHO {number} >/f{number}\n" for number in range(10))
     context = bench.context("builds", "FROM base\nARG WHO\n" + lines)
     for size in sizes(1, most or 16, 2):
@@ -184,7 +173,7 @@ with Store.open(Path(sys.argv[1])) as store:
 """
 
 
-def images(verb: tuple[object, ...]) -> Callable[[Bench, int], Iterator[Point]]:
+def images(*verb: object) -> Series:
     """What a command costs with so many images in the store."""
 
     def series(bench: Bench, most: int) -> Iterator[Point]:
@@ -201,18 +190,24 @@ def images(verb: tuple[object, ...]) -> Callable[[Bench, int], Iterator[Point]]:
     return series
 
 
-SERIES: dict[str, Callable[[Bench, int], Iterator[Point]]] = {
-    "files": files_copied,
-    "files+run": files_seen,
-    "files-run": files_written,
-    "steps": steps,
-    "steps-last": steps_cached,
-    "stages": stages,
-    "builds": builds,
-    "images": images(("images", "-q")),
-    "images-cached": images(("build", "-q")),
-    "images-run": images(("build", "-q", "--no-cache", "--network=host")),
-    "images-prune": images(("prune", "--dry-run")),
+SERIES: dict[str, tuple[str, Series]] = {
+    "files": ("COPY of so many files", files("COPY src /src\n")),
+    "files+run": ("COPY of so many files, and a RUN that sees them", files("COPY src /src\nRUN true\n")),
+    "files-run": (
+        "a RUN that copies so many files",
+        files("RUN --mount=target=/context cp -a /context/src /written\n", 100_000),
+    ),
+    "steps": ("so many RUN steps in a row", steps),
+    "steps-last": ("so many RUN steps, of which the last is new", steps_cached),
+    "stages": ("so many stages with a RUN each, and one that copies from all", stages),
+    "builds": ("so many builds at once on one store, ten steps each, none in common", builds),
+    "images": ("`images` with so many in the store", images("images", "-q")),
+    "images-cached": ("a cached build with so many images in the store", images("build", "-q")),
+    "images-run": (
+        "a RUN with so many images in the store",
+        images("build", "-q", "--no-cache", "--network=host"),
+    ),
+    "images-prune": ("`prune --dry-run` with so many images in the store", images("prune", "--dry-run")),
 }
 
 
@@ -268,7 +263,7 @@ def main() -> None:
     found: dict[str, list[Point]] = {}
     for name in args.only.split(","):
         points = found[name] = []
-        for point in SERIES[name](bench, args.most):
+        for point in SERIES[name][1](bench, args.most):
             points.append(point)
             print(
                 f"{name:14} {point.size:>9,}  wall {point.wall:8.2f} s  cpu {point.cpu:8.2f} s"
@@ -284,7 +279,7 @@ def main() -> None:
         (args.output / "growth.json").write_text(json.dumps(data, indent=2))
         try:
             for name, points in found.items():
-                plot(name, SERIES[name].__doc__ or name, points, args.output)
+                plot(name, SERIES[name][0], points, args.output)
         except ImportError:
             print("no plots: matplotlib is not installed (the extra bench)")
     bench.close()
