@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from layersmith.errors import StoreError
 from layersmith.store.files import DiskFullError
+from layersmith.store.locks import locked
 
 if TYPE_CHECKING:
     import sqlite3
@@ -191,9 +192,17 @@ class Database:
             connection.execute("PRAGMA synchronous=NORMAL")
         if version == len(MIGRATIONS):
             return
-        if not self._readonly:
+        if self._readonly:
+            self._migrate(connection)
+            return
+        # Two that switch to WAL at once get SQLITE_BUSY without any waiting, whatever the timeout is.
+        with locked(self._reserve.with_name("database.lock")):
             connection.execute("PRAGMA journal_mode=WAL")
             self._path.chmod(0o600)
+            self._migrate(connection)
+
+    @staticmethod
+    def _migrate(connection: sqlite3.Connection) -> None:
         connection.execute("BEGIN IMMEDIATE")
         try:
             version = connection.execute("PRAGMA user_version").fetchone()[0]

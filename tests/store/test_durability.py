@@ -17,6 +17,7 @@ from layersmith.errors import StoreError
 from layersmith.oci.descriptor import Descriptor
 from layersmith.oci.digest import digest_of
 from layersmith.store import Record, Store
+from layersmith.store.database import Database
 from layersmith.store.files import spread_children
 from layersmith.store.fsck import fsck
 from layersmith.store.gc import prune
@@ -436,3 +437,28 @@ def test_snapshots_are_spread_over_the_disk(root: Path, tmp_path: Path) -> None:
         pytest.skip(f"needs ext4, here is {kind.stdout.strip()}")
     assert "T" in shown.stdout.split()[0]
     spread_children(Path("/proc/self"))
+
+
+def test_builds_that_begin_together_in_a_new_store(root: Path) -> None:
+    """The database is made once, and whoever comes meanwhile waits for that: SQLite itself would refuse it at once."""
+    with Store.open(root):
+        pass
+    failures: list[StoreError] = []
+    together = threading.Barrier(4)
+
+    def use(path: Path) -> None:
+        database = Database(path)
+        together.wait()
+        try:
+            database.execute("SELECT count(*) FROM cache")
+        except StoreError as error:
+            failures.append(error)
+        database.close()
+
+    for number in range(50):
+        users = [threading.Thread(target=use, args=(root / f"{number}.db",)) for _ in range(4)]
+        for user in users:
+            user.start()
+        for user in users:
+            user.join()
+    assert not failures
