@@ -67,6 +67,12 @@ class Database:
         except OSError:
             temporary.unlink(missing_ok=True)
 
+    def make_room(self) -> None:
+        """Give the reserve up, and what SQLite's log has grown by: for deletions, which need some space before they free any."""
+        self._reserve.unlink(missing_ok=True)
+        with contextlib.suppress(StoreError):
+            self.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+
     def check_version(self) -> None:
         """Refuse a file that a newer layersmith wrote, by its header alone: this costs no import.
 

@@ -55,8 +55,6 @@ class Report:
 
 def sweep(store: Store) -> None:
     """Move aside what processes that died have left: their sessions, and the snapshots they had not finished."""
-    if _mark_of(store).exists():
-        finish_prune(store)
     with os.scandir(store.tmp) as entries:
         names = [entry.name for entry in entries if entry.name.startswith(PREFIX)]
     for name in names:
@@ -70,6 +68,8 @@ def sweep(store: Store) -> None:
             continue  # a damaged database is for the command to meet, or for fsck
         finally:
             os.close(fd)
+    if _mark_of(store).exists():  # now that the unfinished files of the dead have made room
+        finish_prune(store)
 
 
 def dangling_records(store: Store) -> list[tuple[str, str]]:
@@ -83,7 +83,11 @@ def finish_prune(store: Store) -> None:
     with contextlib.suppress(StoreError), locked(store.root / "locks" / PRUNE_LOCK):
         if _mark_of(store).exists():  # else that prune was alive, and is done
             store.tidy()
-            forget_dangling(store)
+            try:
+                forget_dangling(store)
+            except DiskFullError:
+                store.db.make_room()
+                forget_dangling(store)
             _mark_of(store).unlink()
 
 
@@ -96,7 +100,8 @@ def forget_dangling(store: Store) -> None:
     """Forget unnamed images and records whose files are not there. The caller holds the prune lock."""
     pinned = live_pins(store)
     unnamed = {entry.digest for name, entry in store.refs.list() if not name}
-    store.refs.forget({digest for digest in unnamed - pinned if not store.blobs.path(digest).exists()})
+    if gone := {digest for digest in unnamed - pinned if not store.blobs.path(digest).exists()}:
+        store.refs.forget(gone)
     for key, _ in dangling_records(store):
         store.cache.delete(key)
     for snapshot in store.snapshots.list():
@@ -305,14 +310,18 @@ class _Pruning:
         try:
             self.update()
         except DiskFullError:
-            half_done = _mark_of(self.store)
-            with contextlib.suppress(OSError):  # where not even a name fits, a kill leaves work for fsck
-                half_done.touch()
-            self.move()
-            self.store.tidy()
-            self.update()
-            half_done.unlink(missing_ok=True)
+            self.store.db.make_room()
+            self.update_after_files()
         self.move()
+
+    def update_after_files(self) -> None:
+        half_done = _mark_of(self.store)
+        with contextlib.suppress(OSError):  # where not even a name fits, a kill leaves work for fsck
+            half_done.touch()
+        self.move()
+        self.store.tidy()
+        self.update()
+        half_done.unlink(missing_ok=True)
 
     def move(self) -> None:
         for path in self.moves:

@@ -14,6 +14,7 @@ from layersmith.oci.config import History
 from layersmith.oci.descriptor import Descriptor, Layer
 from layersmith.oci.digest import DiffID, digest_of
 from layersmith.store import Record, Store
+from layersmith.store.cache import Cache
 from layersmith.store.files import DiskFullError
 from layersmith.store.fsck import fsck
 from layersmith.store.gc import disk_usage, prunable, prune
@@ -319,3 +320,32 @@ def test_a_prune_killed_on_a_full_disk_is_finished_by_the_next_command(
         assert [name for name, _ in store.refs.list()] == ["kept:latest"]
         assert is_there(store, kept) == WHOLE
         assert not (store.root / "locks" / "files-first").exists()
+
+
+def test_the_next_command_finishes_a_prune_where_the_disk_is_still_full(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It makes room first: by the unfinished files of dead processes, then by the database's reserve."""
+    with Store.open(root) as store:
+        layer = a_layer(store, "cached")
+        store.cache.put("key", Record(layer))
+        store.blobs.path(layer.descriptor.digest).unlink()
+    (root / "locks" / "files-first").touch()
+    dead = root / "tmp" / "session-dead"
+    dead.mkdir()
+    (dead / "blob-0").write_bytes(b"x")
+    reserve = root / "locks" / "reserve"
+    assert reserve.exists()
+    delete = Cache.delete
+
+    def on_a_full_disk(cache: Cache, key: str) -> None:
+        assert not (dead / "blob-0").exists()
+        if reserve.exists():
+            raise DiskFullError("no space left")
+        delete(cache, key)
+
+    monkeypatch.setattr(Cache, "delete", on_a_full_disk)
+    with Store.open(root) as store:
+        assert not list(store.cache.list())
+        assert not fsck(store)
+    assert not (root / "locks" / "files-first").exists()
