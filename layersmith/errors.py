@@ -5,6 +5,7 @@
     ├── BuildfileError              exit  3   the Buildfile is wrong
     │   ├── BuildfileSyntaxError              it does not parse
     │   ├── ExpansionError                    a ``$variable`` can't be expanded
+    │   │   └── RequiredVariableError         it has no value, and ``${name?message}`` wants one
     │   └── PlanError                         it parses, but means nothing buildable
     ├── StepError                   exit  4   a step could not be done
     │   ├── CommandError                      its command ended with a non-zero status
@@ -77,6 +78,10 @@ class BuildfileSyntaxError(BuildfileError):
 
 class ExpansionError(BuildfileError):
     """A ``$variable`` in a word can't be expanded."""
+
+
+class RequiredVariableError(ExpansionError):
+    """``${name?message}``: the variable has no value."""
 
 
 class PlanError(BuildfileError):

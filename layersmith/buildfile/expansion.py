@@ -13,7 +13,7 @@ from enum import Enum
 from functools import lru_cache
 
 from layersmith.buildfile.suggest import shown
-from layersmith.errors import ExpansionError
+from layersmith.errors import ExpansionError, RequiredVariableError
 
 SPACE = "\t\n\v\f\r \x85\xa0\u1680\u2000\u2001\u2002\u2003\u2004\u2005\u2006\u2007\u2008\u2009\u200a\u2028\u2029\u202f\u205f\u3000"
 """What Go's unicode.IsSpace holds for space; Python's str.isspace has four control characters more."""
@@ -213,7 +213,7 @@ class Scanner:
         if operator == "?":
             if missing:
                 reason = "unset" if value is None else "empty"
-                raise ExpansionError(f"{name}: {word or f'is not allowed to be {reason}'}")
+                raise RequiredVariableError(f"{name}: {word or f'is not allowed to be {reason}'}")
             return value or ""
         if operator == "+":
             return "" if missing else word

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 
 from layersmith.dataclass import dataclass, field
-from layersmith.errors import BuildfileError
+from layersmith.errors import BuildfileError, BuildfileSyntaxError
 from layersmith.source import Source, Span
 
 DOCS = "https://docs.docker.com/go/dockerfile/rule/"
@@ -186,8 +186,12 @@ def finding(rule: str, span: Span, *found: str, error: bool = False) -> Finding:
     return Finding(rule, level, known.message.format(*found), span, known.description, known.url)
 
 
-def syntax_finding(error: BuildfileError) -> Finding:
-    """What does not parse, as a finding; its rule is none that could be skipped."""
+def error_finding(error: BuildfileError) -> Finding:
+    """What does not parse, or can't be planned, as a finding; its rule is none that could be skipped."""
     span = error.span or Span(Source("", ""), 1, 1, 1, 1)
     message = f"{error.message} ({error.hint})" if error.hint else error.message
-    return Finding("SyntaxError", "error", message, span, "Every line of a Buildfile is an instruction", "")
+    if isinstance(error, BuildfileSyntaxError):
+        rule, description = "SyntaxError", "Every line of a Buildfile is an instruction"
+    else:
+        rule, description = "PlanError", "Stages, flags and values must mean something that can be built"
+    return Finding(rule, "error", message, span, description, "")

@@ -6,6 +6,9 @@ import sys
 
 from layersmith.errors import BuildfileError, CommandError, LayersmithError
 
+MOST = 30
+"""Errors of one run that are printed: a file that is no Buildfile has one in every line."""
+
 
 def show(error: LayersmithError) -> None:
     """Print ``error``, and any others found in the same run, on standard error."""
@@ -23,6 +26,8 @@ def render(error: LayersmithError) -> str:
     if error.hint:
         lines.append(f"hint: {error.hint}")
     if isinstance(error, BuildfileError):
-        for other in error.others:
+        for other in error.others[: MOST - 1]:
             lines += ["", render(other)]
+        if len(error.others) >= MOST:
+            lines += ["", f"and {len(error.others) - MOST + 1} more"]
     return "\n".join(lines)

@@ -22,7 +22,8 @@ examples:
   layersmith check --format github Dockerfile     annotations for a GitHub workflow
   layersmith check --dialect dockerfile .         errors for what docker build does not know
 
-exit status: 0 nothing, or only warnings; 1 an error, or with --error-on warning anything; 3 it does not parse
+exit status: 0 nothing, or only warnings; 1 an error, or with --error-on warning anything; 3 it does not parse,
+or can't be built whatever its base images hold
 """
 
 FMT_EXAMPLES = """\
@@ -53,20 +54,24 @@ def check_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def check(args: argparse.Namespace) -> int:
-    """Look for mistakes in Buildfiles. What does not parse is a finding, too, and does not keep the next file from being read."""
-    from layersmith.buildfile.rules import syntax_finding
+    """Look for mistakes in Buildfiles. What can't be built is a finding, too, and does not keep the next file from being read."""
+    from layersmith.buildfile.rules import error_finding
     from layersmith.cli.request import build_args_of
+    from layersmith.plan.mistakes import mistakes
 
     build_args = build_args_of(args.build_arg)
     findings: list[Finding] = []
     errors: list[BuildfileError] = []
     for name in args.files:
         try:
-            findings += _findings(name, args.dialect, build_args)
+            buildfile, found = _findings(name, args.dialect, build_args)
+            findings += found
+            if buildfile is not None:
+                errors += mistakes(buildfile, build_args)
         except BuildfileSyntaxError as error:
             errors += (error, *error.others)
     if args.format != "text":
-        findings += map(syntax_finding, errors)
+        findings += map(error_finding, errors)
     sys.stdout.write(_FORMATS[args.format](findings))
     if errors and args.format == "text":
         errors[0].others = tuple(errors[1:])
@@ -77,20 +82,22 @@ def check(args: argparse.Namespace) -> int:
     return 1 if any(finding.level in failing for finding in findings) else 0
 
 
-def _findings(name: str, dialect: str, build_args: Mapping[str, str]) -> tuple[Finding, ...]:
-    """Of the Buildfile at or in ``name``. Raises `BuildfileSyntaxError`."""
+def _findings(
+    name: str, dialect: str, build_args: Mapping[str, str]
+) -> tuple[Buildfile | None, tuple[Finding, ...]]:
+    """Of the Buildfile at or in ``name``, which is returned, too, where it is a whole one. Raises `BuildfileSyntaxError`."""
     from layersmith.buildfile.lint import LintOptions, lint
     from layersmith.buildfile.parser import parse
 
     text, shown, directory = _read(name)
     buildfile = parse(text, shown)
-    _check_stages(buildfile, Path(name), shown)
+    whole = _whole(buildfile, Path(name), shown)
     ignored = _ignored(directory, shown)
-    return lint(buildfile, LintOptions(dialect=dialect, build_args=build_args, ignored=ignored))
+    return whole, lint(buildfile, LintOptions(dialect=dialect, build_args=build_args, ignored=ignored))
 
 
-def _check_stages(buildfile: Buildfile, given: Path, shown: str) -> None:
-    """Raise `BuildfileSyntaxError` where no image can come of it.
+def _whole(buildfile: Buildfile, given: Path, shown: str) -> Buildfile | None:
+    """With what it includes; None where that can't be told. Raises `BuildfileSyntaxError` where no image can come of it.
 
     What is included may be anywhere in a context that only a directory tells; and a file of another name without FROM
     may be one that others include.
@@ -105,9 +112,11 @@ def _check_stages(buildfile: Buildfile, given: Path, shown: str) -> None:
         from layersmith.context import Context
 
         context = Context.open(given, buildfile=Path(shown))
-        stages(included(buildfile, context, Path(shown).name))
-    elif Include not in kinds and (From in kinds or Path(shown).name in BUILDFILES):
-        stages(buildfile)
+        buildfile = included(buildfile, context, Path(shown).name)
+    elif Include in kinds or (From not in kinds and Path(shown).name not in BUILDFILES):
+        return None
+    stages(buildfile)
+    return buildfile
 
 
 def _ignored(directory: Path | None, shown: str) -> Callable[[str], bool] | None:
@@ -181,8 +190,6 @@ def _github_text(text: str) -> str:
 
 def _sarif(findings: list[Finding]) -> str:
     """SARIF 2.1.0."""
-    from urllib.parse import quote
-
     from layersmith import __version__
 
     rules = {finding.rule: finding for finding in findings}
@@ -202,7 +209,7 @@ def _sarif(findings: list[Finding]) -> str:
             "locations": [
                 {
                     "physicalLocation": {
-                        "artifactLocation": {"uri": quote(finding.span.source.name)},
+                        "artifactLocation": {"uri": _uri(finding.span.source.name)},
                         "region": {
                             "startLine": finding.span.line,
                             "startColumn": finding.span.column,
@@ -222,6 +229,13 @@ def _sarif(findings: list[Finding]) -> str:
         "runs": [{"tool": tool, "results": results}],
     }
     return json.dumps(document, indent=2) + "\n"
+
+
+def _uri(name: str) -> str:
+    """A relative reference stays one, for a viewer knows where the checkout is (SARIF 3.4.4)."""
+    from urllib.parse import quote
+
+    return Path(name).as_uri() if name.startswith("/") else quote(name)
 
 
 _FORMATS = {"text": _text, "json": _json, "github": _github, "sarif": _sarif}

@@ -15,9 +15,10 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from layersmith.buildfile.chmod import parse_chmod
 from layersmith.execute.archive import open_archive
 from layersmith.execute.archive_source import ArchiveSource
-from layersmith.execute.attributes import parse_chmod, parse_owner
+from layersmith.execute.attributes import parse_owner
 from layersmith.execute.destination import Below, Destination, locate
 from layersmith.execute.digest import CopyInputs, digest_inputs
 from layersmith.execute.merge import Merge

@@ -9,9 +9,9 @@ import os
 import stat
 from typing import Any, NamedTuple, Protocol
 
+from layersmith.buildfile.chmod import Chmod
 from layersmith.dataclass import dataclass
 from layersmith.errors import CopyError
-from layersmith.execute.attributes import Chmod
 from layersmith.execute.scope import Scope, Verdict
 from layersmith.execute.selection import Inline, Selected
 from layersmith.execute.tree import open_beneath

@@ -148,9 +148,9 @@ class OpenTree:
                     hint=f'"{parent}/{part}" is a symbolic link that leads nowhere'.replace('"/', '"'),
                 )
             if near:
-                return CopyError(
-                    message, hint=f'did you mean "{"/".join((*filter(None, [parent]), near[0]))}"?'
-                )
+                meant = "/".join((*filter(None, [parent]), near[0]))
+                rest = "/".join((meant, *parts[index + 1 :]))
+                return CopyError(message, hint=f'did you mean "{rest if self.find(rest) else meant}"?')
             break
         nearest = f'the nearest path that exists is "{parent}/"' if parent else "paths start at its root"
         return CopyError(message, hint=nearest)

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from typing import Protocol
 
 from layersmith import ops
+from layersmith.buildfile.chmod import parse_chmod
 from layersmith.buildfile.instructions import Add, Command, Copy, Heredoc, Run
 from layersmith.context.giturl import is_git_url
 from layersmith.errors import PlanError
@@ -88,7 +89,7 @@ def copy_op(scope: Scope, instruction: Copy) -> ops.CopyOp:
         (*paths, *_inline(scope, instruction.heredocs)),
         values.destination(scope.config.working_dir, scope.expand(instruction.dest)),
         chown=_optional(scope, instruction.chown),
-        chmod=_optional(scope, instruction.chmod),
+        chmod=_chmod(scope, instruction),
         link=instruction.link,
         parents=instruction.parents,
         excludes=tuple(scope.expand(e) for e in instruction.excludes),
@@ -106,7 +107,7 @@ def add_op(scope: Scope, instruction: Add) -> ops.CopyOp:
         (*sources, *_inline(scope, instruction.heredocs)),
         values.destination(scope.config.working_dir, scope.expand(instruction.dest)),
         chown=_optional(scope, instruction.chown),
-        chmod=_optional(scope, instruction.chmod),
+        chmod=_chmod(scope, instruction),
         link=instruction.link,
         excludes=tuple(scope.expand(e) for e in instruction.excludes),
         add=True,
@@ -118,6 +119,8 @@ def _add_source(source: str, checksum: str | None, *, keep_git_dir: bool) -> ops
     if is_git_url(source):
         return ops.GitSource(source, checksum, keep_git_dir)
     if values.is_url(source):
+        if checksum is not None:
+            values.checksum(checksum)
         return ops.HttpSource(source, checksum)
     return ops.PathSource(source, ops.ContextInput())
 
@@ -129,6 +132,14 @@ def _inline(scope: Scope, heredocs: Iterable[Heredoc]) -> list[ops.InlineSource]
         )
         for h in heredocs
     ]
+
+
+def _chmod(scope: Scope, instruction: Copy | Add) -> str | None:
+    """An empty one is none (BuildKit)."""
+    text = _optional(scope, instruction.chmod) or None
+    if text is not None:
+        parse_chmod(text)
+    return text
 
 
 def _optional(scope: Scope, text: str | None) -> str | None:

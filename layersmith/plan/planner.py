@@ -15,10 +15,11 @@ from layersmith.buildfile.parser import stages as split_stages
 from layersmith.buildfile.suggest import nearest
 from layersmith.buildfile.words import expand
 from layersmith.dataclass import replace
-from layersmith.errors import LayersmithError, PlanError, located
+from layersmith.errors import BuildfileError, LayersmithError, PlanError, UsageError, located
 from layersmith.image import SCRATCH, Image
 from layersmith.oci.platform import Platform, matches, parse_platform
 from layersmith.plan.arguments import PROXIES, global_arguments, platform_arguments
+from layersmith.plan.mistakes import Until
 from layersmith.plan.model import Bases, Plan, PlanHistory, PlanOptions, Step
 from layersmith.plan.stage import Folded, fold_stage
 from layersmith.plan.steps import Steps
@@ -28,7 +29,7 @@ from layersmith.source import Span
 def plan(buildfile: Buildfile, options: PlanOptions, bases: Bases) -> Plan:
     """The steps of the target stage and of all that it needs.
 
-    Raises `BuildfileError` for what the file gets wrong, and what ``bases`` raises for images.
+    Raises `BuildfileError` for what the file gets wrong, with ``others``, and what ``bases`` raises for images.
     """
     return plan_platforms(buildfile, options, (options.platform,), bases)[0]
 
@@ -54,18 +55,22 @@ class Planner:
     def __init__(self, buildfile: Buildfile, options: PlanOptions, bases: Bases, steps: Steps) -> None:
         self.escape = buildfile.directives.escape
         self.options = options
-        self.bases = bases
+        self.bases: Bases = bases
         declared, self.stages = split_stages(buildfile)
         self.globals = global_arguments(declared, options, self.escape)
         self.declared = {name for arg in declared for name, _ in arg.pairs}
         self.steps = steps
         self.warnings: list[str] = []
+        self.mistakes: list[BuildfileError] = []
+        """Found so far; what stands after them is still looked at."""
         self._folded: dict[int, Folded] = {}
         self._folding: list[int] = []
 
     def plan(self) -> Plan:
+        self.bases = until = Until(self.bases, self.mistakes)
         target = self._target()
-        folded = self.fold(target)
+        with until.together():
+            folded = self.fold(target)
         self._warn_of_unused_arguments()
         config = replace(
             folded.config,
@@ -119,6 +124,9 @@ class Planner:
             self._folding.append(index)
             try:
                 self._folded[index] = fold_stage(self, index, self._start(index))
+            except BuildfileError as error:
+                self.mistakes.append(error)
+                raise
             finally:
                 self._folding.pop()
         return self._folded[index]
@@ -174,7 +182,10 @@ class Planner:
         text = expand(stage.from_.platform, self.globals, escape=self.escape)
         if not text:
             raise PlanError(f"empty platform value from expression {stage.from_.platform}")
-        return parse_platform(text)
+        try:
+            return parse_platform(text)
+        except UsageError as error:
+            raise PlanError(error.message, hint=error.hint) from None
 
     def start_from_image(self, name: str, image: Image, platform: Platform, span: Span) -> Folded:
         step = self.source_step(name, image, span)

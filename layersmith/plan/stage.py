@@ -144,61 +144,63 @@ class _Fold:
     # Instructions
 
     def dispatch(self, instruction: Instruction) -> None:
-        """Fold one instruction; errors get its place."""
+        """Fold one instruction; errors get its place, and do not keep the next ones from being looked at."""
         self.span = instruction.span
-        with located(instruction.span):
-            match instruction:
-                case Run():
-                    self.run(instruction)
-                case Copy():
-                    self.layer(
-                        lower.copy_op(self, instruction), instruction, f"{instruction.text} # buildkit"
-                    )
-                case Add():
-                    self.layer(lower.add_op(self, instruction), instruction, f"{instruction.text} # buildkit")
-                case Workdir():
-                    self.workdir(instruction)
-                case Env():
-                    self.set_env(instruction)
-                case Arg():
-                    self.arg(instruction)
-                case Label():
-                    pairs = [(self.expand(k), self.expand(v)) for k, v in instruction.pairs]
-                    self.configure(
-                        instruction, labels=tuple((dict(self.config.labels) | dict(pairs)).items())
-                    )
-                case Cmd():
-                    self.cmd_here = True
-                    self.configure(
-                        instruction,
-                        cmd=lower.argv(self, instruction.command),
-                        args_escaped=instruction.command.shell,
-                    )
-                case Entrypoint():
-                    self.entrypoint(instruction)
-                case Expose():
-                    self.expose(instruction)
-                case Volume():
-                    self.volume(instruction)
-                case User():
-                    self.configure(instruction, user=self.expand(instruction.user))
-                case Shell():
-                    self.configure(instruction, shell=instruction.args)
-                case Stopsignal():
-                    signal = values.stop_signal(self.expand(instruction.signal))
-                    self.configure(instruction, stop_signal=signal)
-                case Healthcheck():
-                    self.healthcheck(instruction)
-                case Onbuild():
-                    self.configure(instruction, on_build=(*self.config.on_build, instruction.trigger))
-                case Maintainer():
-                    self.configure(instruction, author=instruction.name)
-                case Unset():
-                    self.unset(instruction)
-                case Include():
-                    raise PlanError(f"INCLUDE {instruction.path} was not resolved before planning")
-                case _:
-                    raise PlanError(f"{instruction.keyword} can't stand here")
+        try:
+            with located(instruction.span):
+                self.fold(instruction)
+        except BuildfileError as error:
+            self.planner.mistakes.append(error)
+
+    def fold(self, instruction: Instruction) -> None:
+        match instruction:
+            case Run():
+                self.run(instruction)
+            case Copy():
+                self.layer(lower.copy_op(self, instruction), instruction, f"{instruction.text} # buildkit")
+            case Add():
+                self.layer(lower.add_op(self, instruction), instruction, f"{instruction.text} # buildkit")
+            case Workdir():
+                self.workdir(instruction)
+            case Env():
+                self.set_env(instruction)
+            case Arg():
+                self.arg(instruction)
+            case Label():
+                pairs = [(self.expand(k), self.expand(v)) for k, v in instruction.pairs]
+                self.configure(instruction, labels=tuple((dict(self.config.labels) | dict(pairs)).items()))
+            case Cmd():
+                self.cmd_here = True
+                self.configure(
+                    instruction,
+                    cmd=lower.argv(self, instruction.command),
+                    args_escaped=instruction.command.shell,
+                )
+            case Entrypoint():
+                self.entrypoint(instruction)
+            case Expose():
+                self.expose(instruction)
+            case Volume():
+                self.volume(instruction)
+            case User():
+                self.configure(instruction, user=self.expand(instruction.user))
+            case Shell():
+                self.configure(instruction, shell=instruction.args)
+            case Stopsignal():
+                signal = values.stop_signal(self.expand(instruction.signal))
+                self.configure(instruction, stop_signal=signal)
+            case Healthcheck():
+                self.healthcheck(instruction)
+            case Onbuild():
+                self.configure(instruction, on_build=(*self.config.on_build, instruction.trigger))
+            case Maintainer():
+                self.configure(instruction, author=instruction.name)
+            case Unset():
+                self.unset(instruction)
+            case Include():
+                raise PlanError(f"INCLUDE {instruction.path} was not resolved before planning")
+            case _:
+                raise PlanError(f"{instruction.keyword} can't stand here")
 
     def configure(self, instruction: Instruction, **changes: object) -> None:
         """Change the config and note the instruction in the history, without a layer."""

@@ -9,7 +9,8 @@ import posixpath
 import re
 import signal
 
-from layersmith.errors import PlanError
+from layersmith.errors import PlanError, TransportError
+from layersmith.oci.digest import Digest, parse_digest
 
 _PORT = re.compile(r"(?:.*:)?(?P<first>\d+)(?:-(?P<last>\d+))?\Z")
 _PROTOCOLS = ("tcp", "udp", "sctp")
@@ -65,6 +66,14 @@ def destination(current: str, path: str) -> str:
 def _clean(path: str) -> str:
     # normpath keeps exactly two leading slashes, as POSIX allows.
     return "/" + posixpath.normpath(path).lstrip("/")
+
+
+def checksum(text: str) -> Digest:
+    """What ``ADD --checksum`` wants of a file."""
+    try:
+        return parse_digest(text)
+    except TransportError as error:
+        raise PlanError(f"invalid checksum: {error.message}", hint=error.hint) from None
 
 
 def is_url(source: str) -> bool:

@@ -16,8 +16,9 @@ from typing import Any
 
 import pytest
 
+from layersmith.buildfile.chmod import parse_chmod
 from layersmith.context import Context
-from layersmith.errors import CopyError
+from layersmith.errors import CopyError, PlanError
 from layersmith.execute.copy import copy_inputs, copy_items, destination_facts
 from layersmith.execute.tree import Tree
 from layersmith.ops import ContextInput, CopyOp, InlineSource, Input, PathSource, StepInput
@@ -439,7 +440,8 @@ def test_missing_source_names_the_nearest(copier: Copier) -> None:
     write(copier.context, **{"src/requirements.txt": "", "src/deep/er/x": ""})
     for source, hint in (
         ("src/requirments.txt", 'did you mean "src/requirements.txt"?'),
-        ("scr/requirements.txt", 'did you mean "src"?'),
+        ("scr/requirements.txt", 'did you mean "src/requirements.txt"?'),
+        ("scr/none", 'did you mean "src"?'),
         ("src/deep/er/qqq/y", 'the nearest path that exists is "src/deep/er/"'),
     ):
         with pytest.raises(CopyError, match="does not exist in the build context") as caught:
@@ -570,11 +572,10 @@ def test_chmod(copier: Copier, chmod: str, file: int, directory: int, parent: in
 
 
 @pytest.mark.parametrize("chmod", ["", "8", "10000", "64a", "u=q", "rwx", "u", "u+rwx,", "-1"])
-def test_chmod_malformed(copier: Copier, chmod: str) -> None:
+def test_chmod_malformed(chmod: str) -> None:
     """Neither octal up to 7777 nor symbolic."""
-    write(copier.context, f="")
-    with pytest.raises(CopyError, match="is not a mode"):
-        copier.run(copier.op("f", dest="/x", chmod=chmod))
+    with pytest.raises(PlanError, match="is not a mode"):
+        parse_chmod(chmod)
 
 
 # --parents, --exclude, heredocs

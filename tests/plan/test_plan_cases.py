@@ -15,10 +15,11 @@ import pytest
 from layersmith.buildfile.include import resolve_includes
 from layersmith.buildfile.parser import parse
 from layersmith.dataclass import replace
-from layersmith.errors import LayersmithError, NotFoundError
+from layersmith.errors import LayersmithError, NotFoundError, PlanError
 from layersmith.image import SCRATCH, Image
 from layersmith.oci.platform import Platform
 from layersmith.plan import PlanOptions, plan
+from layersmith.plan.mistakes import mistakes
 
 CASES = Path(__file__).parent.parent / "cases" / "unplannable"
 AMD64 = Platform("linux", "amd64")
@@ -49,7 +50,7 @@ class Bases:
 
 
 def told(text: str, directory: Path) -> str:
-    """How the error of planning ``text`` reads; there must be one, with a place."""
+    """How the errors of planning ``text`` read; there must be one, with a place."""
 
     def read(path: str) -> str | None:
         deep = re.fullmatch(r"deep(\d+)", path)
@@ -61,18 +62,55 @@ def told(text: str, directory: Path) -> str:
 
     with pytest.raises(LayersmithError) as caught:
         plan(resolve_includes(parse(text), read), PlanOptions(platform=AMD64), Bases())
-    error = caught.value
-    assert error.span, f"nobody can find {error.message!r} in\n{text}"
-    hint = f"hint: {error.hint}\n" if error.hint else ""
-    return f"{error}\n{hint}{error.span.excerpt(around=0)}\n"
+    parts = []
+    for error in (caught.value, *getattr(caught.value, "others", ())):
+        assert error.span, f"nobody can find {error.message!r} in\n{text}"
+        hint = f"hint: {error.hint}\n" if error.hint else ""
+        parts.append(f"{error}\n{hint}{error.span.excerpt(around=0)}\n")
+    return "\n".join(parts)
 
 
 @pytest.mark.parametrize("topic", sorted(path.name for path in CASES.iterdir()))
 def test_unplannable(topic: str) -> None:
-    """Each is one error, with the expected message, hint and place."""
+    """The errors have the expected messages, hints and places."""
     texts = (CASES / topic / "Buildfiles").read_text().split("====\n")
     actual = "\n".join(told(text, CASES / topic) for text in texts)
     expected = CASES / topic / "expected"
     if os.environ.get("UPDATE_CASES"):
         expected.write_text(actual)
     assert actual == expected.read_text()
+
+
+def test_check_tells_what_no_build_could_plan() -> None:
+    """The same errors, without any image; what a variable decides is left to the build, for a base may set it."""
+    text = """\
+FROM any AS one
+EXPOSE http
+COPY --from=two / /
+ENV A=${B!C}
+EXPOSE $PORT
+ENV C=${D:?wanted}
+RUN --security=insecure true
+FROM --platform=a/b/c/d any
+FROM any AS two
+STOPSIGNAL NONE
+"""
+    found = mistakes(parse(text), {})
+    assert [str(error.span).partition(":")[2] for error in found] == ["2:1", "3:1", "4:1", "8:1", "10:1"]
+    assert not mistakes(parse("FROM $NAME\nCOPY --from=$OTHER --chmod=$MODE a b\n"), {})
+
+
+def test_no_image_is_asked_for_once_the_file_is_wrong() -> None:
+    """Nobody waits for a transfer to hear of a misspelling; and what the missing image decides is not judged."""
+    asked = []
+
+    class Asked(Bases):
+        def image(self, name: str, platform: Platform) -> Image:
+            asked.append(name)
+            return SCRATCH(platform)
+
+    text = "FROM first AS a\nEXPOSE b\nCOPY --from=second / /\nEXPOSE $PORT\nSTOPSIGNAL d\n"
+    with pytest.raises(PlanError) as caught:
+        plan(parse(text), PlanOptions(platform=AMD64), Asked())
+    assert asked == ["first"]
+    assert [error.span.line for error in (caught.value, *caught.value.others) if error.span] == [2, 5]
