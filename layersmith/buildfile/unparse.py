@@ -196,7 +196,8 @@ def _sources(instruction: ast.Copy | ast.Add) -> list[str]:
     if not instruction.heredocs:
         return [_json(words)] if any(map(_HEREDOC.fullmatch, words)) else _words(words)
     inline = [heredoc.word for heredoc in instruction.heredocs]
-    first, *others = (*instruction.sources, *inline, instruction.dest)
+    # Heredocs first: a quote that is open at the end of a source would swallow them.
+    first, *others = (*inline, *instruction.sources, instruction.dest)
     return [_first(first), *others]
 
 

@@ -177,6 +177,8 @@ def build(args: argparse.Namespace) -> int:
         caches = caches_of(args)
         request, named = build_request(args, store)
         check_platforms(outputs, len(request.platforms))
+        if caches.threaded:
+            isolate()  # which must come before any thread
         borrowed = stack.enter_context(caches.borrowed(store, progress))
         try:
             built = build_image(

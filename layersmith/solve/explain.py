@@ -53,6 +53,8 @@ def parts_of(state: StepState, *, complete: bool) -> dict[str, Any]:
         inputs.update(state.exact_key.inputs)
     if "content" in known:
         inputs.update(state.content)
+    if state.linked and (complete or "facts" in known):
+        parts["facts"] = state.facts
     return parts
 
 
@@ -159,10 +161,10 @@ def _text(value: object) -> str:
 
 def _parent_causes(old: BuildStep, new: BuildStep) -> Iterator[Cause]:
     theirs, ours = old.parts or {}, new.parts or {}
-    if not ours["parent"].startswith(("sha256:", "scratch")):
-        # --link: the facts that it takes from its destination, all in one text.
-        if theirs["identity"].get("link"):
-            yield Cause("option", "the destination", theirs["parent"], ours["parent"])
+    if "facts" in ours and "facts" in theirs:
+        # --link: nothing else of the files below counts.
+        if theirs["facts"] != ours["facts"]:
+            yield Cause("option", "the destination", theirs["facts"], ours["facts"])
         return
     kind, subject = "parent", new.below
     if subject.startswith("FROM "):

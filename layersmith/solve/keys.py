@@ -20,7 +20,7 @@ FORMAT = "layersmith.key.v2"
 class KeyParts:
     """What a key is made of; `explain` compares the parts of two keys.
 
-    ``parent`` is a ChainID, or for ``--link`` the facts taken from the destination. ``inputs`` are (what, digest)
+    ``parent`` is a ChainID, or for ``--link`` the facts taken from the destination, where these decide. ``inputs`` are (what, digest)
     pairs, one for each input that the op reads. ``epoch`` is SOURCE_DATE_EPOCH, which is in every layer's bytes.
     """
 

@@ -257,7 +257,9 @@ class _Performance:
         ):
             self.store.cache.put(
                 parts.key(),
-                Record(made.layer, parts.describe(), step=ops.digest(self.op), created=made.created),
+                Record(
+                    made.layer, self.state.described(parts), step=ops.digest(self.op), created=made.created
+                ),
             )
         self.claim.close()
         reused = made.layer.diff_id != packing.layer.diff_id

@@ -9,6 +9,7 @@ import time
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from layersmith import ops
+from layersmith.dataclass import replace
 from layersmith.progress import Notice, StepFinished
 from layersmith.solve.keys import KeyParts, recipe
 from layersmith.solve.results import StackedLayer, StepResult
@@ -101,10 +102,11 @@ class StepState:
 
     def _lookup(self) -> Record | None:
         record = self.store.cache.get(self.exact_key.key())
-        if record is None and self.inputs and self.merged is not None:
+        if record is None and self.asks_content and (self.merged is not None or not self.inputs):
             # The files came about in another way: their content decides.
             record = self.store.cache.get(self.content_key.key())
             if record is not None:
+                record = replace(record, inputs=self.described(self.exact_key))
                 self.store.cache.put(self.exact_key.key(), record)
         return record
 
@@ -121,21 +123,32 @@ class StepState:
         below = tuple(result.recipe for result in self.inputs.values())
         return recipe(self.op, self.parent.recipe, (*below, *fixed), self.epoch)
 
-    @once
-    def below(self) -> str:
-        """What the step stands on, for its key."""
-        if isinstance(self.op, ops.CopyOp) and self.op.link:
-            from layersmith.execute.copy import destination_facts
+    @property
+    def linked(self) -> bool:
+        """``--link``: of the files below it takes nothing but `facts`."""
+        return isinstance(self.op, ops.CopyOp) and self.op.link
 
-            with self.view() as view:
-                return repr(destination_facts(self.op, view))
-        return self.parent.chain()
+    @property
+    def asks_content(self) -> bool:
+        """Whether its two keys differ."""
+        return self.linked or bool(self.inputs)
+
+    @once
+    def facts(self) -> str:
+        """What a ``--link`` takes from its destination. Looks at the layers below, so these must be here."""
+        from layersmith.execute.copy import destination_facts
+
+        assert isinstance(self.op, ops.CopyOp)
+        with self.view() as view:
+            return repr(destination_facts(self.op, view))
 
     @once
     def exact_key(self) -> KeyParts:
-        """The key by what other steps' files are made of: known without a look at a single one of them."""
+        """The key by what all files of other steps are made of: known without a look at a single one of them."""
         if not self.inputs:
-            return self.content_key
+            if not self.linked:
+                return self.content_key
+            return KeyParts(self.op, self.parent.chain(), self.content, self.epoch)
         chains = tuple(
             (f"from {position}", result.chain()) for position, result in enumerate(self.inputs.values())
         )
@@ -144,11 +157,17 @@ class StepState:
             for mount in self.binds
             if isinstance(mount.input, ops.ContextInput)
         )
-        return KeyParts(self.op, self.below, (*chains, *context), self.epoch)
+        return KeyParts(self.op, self.parent.chain(), (*chains, *context), self.epoch)
 
     @once
     def content_key(self) -> KeyParts:
-        return KeyParts(self.op, self.below, self.content, self.epoch)
+        """The key by what is in the files that the step reads."""
+        below = self.facts if self.linked else self.parent.chain()
+        return KeyParts(self.op, below, self.content, self.epoch)
+
+    def described(self, parts: KeyParts) -> dict[str, object]:
+        """``parts`` as a record has them, with what else `explain` compares."""
+        return parts.describe() | ({"facts": self.facts} if self.linked else {})
 
     @once
     def content(self) -> tuple[tuple[str, str], ...]:

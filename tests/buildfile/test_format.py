@@ -135,3 +135,9 @@ def test_directives_are_printed() -> None:
     """They change how the rest is read."""
     text = "# syntax=a/b:1\n# escape=`\n# check=skip=A,B;experimental=all;error=true\nFROM x\nENV a=b` c\n"
     assert unparse(parse(text)) == text
+
+
+def test_a_heredoc_is_printed_before_what_could_swallow_it() -> None:
+    """A quote that a source leaves open ends in the destination."""
+    buildfile = parse('FROM x\nCOPY <<one <<-"two" /co["a", "b c"]nf/\nx\none\n\ty\ntwo\n')
+    assert parse(unparse(buildfile)) == buildfile

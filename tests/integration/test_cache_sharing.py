@@ -114,6 +114,43 @@ def _layers_of(machine: Machine) -> set[str]:
     return set(machine.layersmith("layers", "-q", "app").stdout.split())
 
 
+@pytest.fixture
+def s3(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """The URL of an S3 server that has the bucket ``caches`` and wants to be asked with a key."""
+    pytest.importorskip("s3fs")
+    moto = pytest.importorskip("moto.server")
+    import boto3
+
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    server = moto.ThreadedMotoServer("127.0.0.1", 0, verbose=False)
+    server.start()
+    try:
+        host, port = server.get_host_and_port()
+        url = f"http://{host}:{port}"
+        client = boto3.client(
+            "s3", "us-east-1", endpoint_url=url, aws_access_key_id="me", aws_secret_access_key="secret"
+        )
+        client.create_bucket(Bucket="caches")
+        yield url
+    finally:
+        server.stop()
+
+
+def test_a_bucket_carries_a_cache(machine: Callable[[str], Machine], s3: str) -> None:
+    """By the S3 protocol, with what buildx's ``type=s3`` is told; a second cache of another name lies beside the first."""
+    at = f"type=s3,bucket=caches,prefix=team/app,region=us-east-1,endpoint_url={s3},access_key_id=me,secret_access_key=secret"
+    first, second, third = machine("first"), machine("second"), machine("third")
+    assert first.build("--cache-to", f"{at},name=main,mode=max", "--cache-mounts") == (STEPS, 0)
+    assert second.build("--cache-from", f"{at},name=main", "--cache-mounts") == (0, STEPS)
+    assert second.layersmith.digest("app") == first.layersmith.digest("app")
+    (second.context / "one.txt").write_text("two\n")
+    second.build("--cache-to", f"{at},name=branch,mode=max")
+    assert third.build("--cache-from", f"{at},name=branch") == (0, STEPS)
+    third.build("--no-cache", "--cache-from", f"{at.replace('bucket=caches', 'bucket=none')},name=main")
+    assert "the cache is not used" in third.output
+    assert "secret" not in third.output
+
+
 def test_a_layer_is_fetched_once_a_step_must_see_it(
     machine: Callable[[str], Machine], registry: FakeRegistry
 ) -> None:
@@ -125,6 +162,23 @@ def test_a_layer_is_fetched_once_a_step_must_see_it(
     assert second.build("--cache-from", ref) == (2, 3)
     assert second.layersmith("run", "--rm", "app", "cat", "/result").stdout == "tool\ntwo\n"
     assert not any(size > 190_000 for size in map(_size, _only_records(second)))
+
+
+def test_a_link_fetches_nothing_to_make_its_key(
+    machine: Callable[[str], Machine], registry: FakeRegistry
+) -> None:
+    """What lies below a COPY --link is looked at only where it is not the same as before."""
+    first, second = machine("first"), machine("second")
+    file = first.context / "Buildfile"
+    file.write_text(
+        file.read_text().replace("> /tool\n", "> /tool\nCOPY --link --chown=0:0 one.txt /linked/\n", 1)
+    )
+    ref = f"type=registry,ref={registry.host}/cache:1"
+    assert first.build("--cache-to", f"{ref},mode=max") == (STEPS + 1, 0)
+    assert second.build("--cache-from", ref) == (0, STEPS + 1)
+    assert not any(size > 190_000 for size in map(_size, _only_records(second)))
+    file.write_text(file.read_text().replace("echo tool >", "echo other >"))
+    assert first.build() == (STEPS - 1, 2), "the link hits on top of another layer"
 
 
 def _only_records(machine: Machine) -> list[Path]:
