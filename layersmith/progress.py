@@ -80,6 +80,15 @@ class LayerPacked:
 
 
 @dataclass(frozen=True, slots=True)
+class LayerUnpacked:
+    """A layer's files lie in the store now, for steps to stand on: its compressed size in bytes, and wall time."""
+
+    digest: str
+    size: int
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
 class Transfer:
     """``done`` of ``total`` bytes (0: unknown) of ``what`` are through; ``direction`` is ``pull`` or ``push``."""
 
@@ -123,6 +132,7 @@ Event = (
     | StepOutput
     | StepFinished
     | LayerPacked
+    | LayerUnpacked
     | Transfer
     | ImageBuilt
     | Notice

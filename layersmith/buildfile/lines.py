@@ -247,8 +247,8 @@ def read_directives(source: Source) -> Directives:
         if key == "check":
             check = read_check(value, span)
         found[key] = value
-    syntax = found.get("syntax")
-    return Directives(syntax.split()[0] if syntax else None, found.get("escape", "\\"), check)
+    syntax = found.get("syntax", "").partition(" ")[0].strip(SPACE)
+    return Directives(syntax or None, found.get("escape", "\\"), check)
 
 
 def read_check(value: str, span: Span) -> Check:

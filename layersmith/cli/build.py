@@ -190,7 +190,7 @@ def build(args: argparse.Namespace) -> int:
                     named,
                     progress,
                     lazily=stack if borrowed else None,
-                    unpacking=for_build(request.text, isolate),
+                    unpacking=for_build(request.text, isolate, progress),
                 ),
                 isolate=isolate,
                 fetch=fetch,

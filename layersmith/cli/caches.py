@@ -72,6 +72,17 @@ class Caches:
             self._absent = found.absent
             yield found
 
+    @contextmanager
+    def known(self, store: Store, progress: Progress, *, scratch: Store) -> Iterator[None]:
+        """What ``--cache-from`` would give, for a block, with nothing fetched but its documents, into ``scratch``."""
+        if not self._sources:
+            yield
+            return
+        from layersmith.remotecache.borrow import known
+
+        with known(store, self._sources, progress, scratch=scratch):
+            yield
+
     def lend(self, store: Store, built: Built, progress: Progress) -> None:
         """Write what ``--cache-to`` asks for."""
         targets = [target for target in self._targets if target.type != "inline"]

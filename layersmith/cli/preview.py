@@ -1,6 +1,7 @@
 """``layersmith build --dry-run`` and ``--print-graph``: what a build would do. Nothing is run, and no store is changed.
 
-An image that the store lacks is asked for at its registry, manifest and config only, in a store that is thrown away.
+An image that the store lacks is asked for at its registry, manifest and config only, in a store that is thrown away;
+so are the documents of ``--cache-from``, whose layers count as there.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from layersmith.plan import Plan
+    from layersmith.progress import Event
     from layersmith.solve.forecast import Forecast
     from layersmith.store import Store
 
@@ -25,6 +27,7 @@ def preview(args: Namespace) -> int:
     """Print the plan, or its graph."""
     from layersmith.build import planned_for, trees_of
     from layersmith.cli.build import bases_of
+    from layersmith.cli.caches import caches_of
     from layersmith.cli.request import build_request
     from layersmith.progress import NullProgress
     from layersmith.solve import Solver
@@ -43,12 +46,23 @@ def preview(args: Namespace) -> int:
             progress=silent,
             fetch=_never,
         )
-        forecasts = forecast(solver)
+        with caches_of(args).known(store, _Notices(), scratch=thrown_away):
+            forecasts = forecast(solver)
     if args.print_graph:
         sys.stdout.write(_drawn(args.print_graph, plans, forecasts))
     else:
         _print_plan(args, plans, forecasts)
     return 0
+
+
+class _Notices:
+    """A Progress that says nothing but what a person should know."""
+
+    def emit(self, event: Event) -> None:
+        from layersmith.progress import Notice
+
+        if isinstance(event, Notice):
+            print(f"{event.level}: {event.text}", file=sys.stderr)
 
 
 @contextmanager

@@ -17,8 +17,11 @@ if TYPE_CHECKING:
     from layersmith.cli.progress import Display
     from layersmith.oci.descriptor import Descriptor
     from layersmith.store import Store
+    from layersmith.store.build_record import Build
 
 JOBS = 6
+_BUILDS = 50
+"""How many builds back the one is looked for that made what is pushed."""
 
 
 def _display(args: Namespace) -> AbstractContextManager[Display]:
@@ -111,17 +114,27 @@ def push_arguments(parser: ArgumentParser) -> None:
 
 
 def push(args: Namespace) -> int:
-    """Upload an image."""
+    """Upload an image; the report of the build that made it shows when."""
+    from layersmith.cli.progress.moves import Moves
+
     names = [name.removeprefix("docker://") for name in args.destinations or [args.image]]
     with open_store(args) as store:
         descriptor = _selected(args, store)
-        with _display(args) as progress, open_registry(args, progress) as registry:
-            for name in names:
-                registry.push(store, descriptor, registry.config.reference(name), jobs=_jobs(args))
+        with _display(args) as progress:
+            moves = Moves(progress)
+            with open_registry(args, moves) as registry:
+                for name in names:
+                    registry.push(store, descriptor, registry.config.reference(name), jobs=_jobs(args))
+        moves.note(store, _build_of(store, store.refs.resolve(args.image)))
     if args.digestfile:
         Path(args.digestfile).write_text(descriptor.digest + "\n", encoding="ascii")
     print(descriptor.digest)
     return 0
+
+
+def _build_of(store: Store, descriptor: Descriptor) -> Build | None:
+    """The latest build that made the image."""
+    return next((build for build in store.builds.recent(_BUILDS) if build.image == descriptor.digest), None)
 
 
 def _selected(args: Namespace, store: Store) -> Descriptor:

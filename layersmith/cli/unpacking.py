@@ -15,6 +15,7 @@ from layersmith.errors import NotFoundError, SandboxError
 if TYPE_CHECKING:
     from layersmith.linux.userns import Isolation
     from layersmith.oci.descriptor import Layer
+    from layersmith.progress import Progress
     from layersmith.solve import Isolate
     from layersmith.store import Store
 
@@ -26,8 +27,8 @@ _FROM = re.compile(rb"FROM\s+(?:--\S+\s+)*(\S+)(?:\s+AS\s+(\S+))?", re.IGNORECAS
 _RUN = re.compile(rb"(?:ONBUILD\s+)?RUN\s", re.IGNORECASE)
 
 
-def into(isolation: Isolation) -> Unpacking:
-    """Unpacks every image, for overlays of this ``isolation``."""
+def into(isolation: Isolation, progress: Progress | None = None) -> Unpacking:
+    """Unpacks every image, for overlays of this ``isolation``; ``progress`` hears of it."""
 
     def unpacking(store: Store, name: str) -> OnLayer:
         from layersmith.layer.unpack import unpack
@@ -41,6 +42,7 @@ def into(isolation: Isolation) -> Unpacking:
                     below,
                     xattr_namespace="user" if isolation.userxattr else "trusted",
                     ignore_chown_errors=isolation.single_id,
+                    progress=progress,
                 )
 
         return arrived
@@ -48,7 +50,7 @@ def into(isolation: Isolation) -> Unpacking:
     return unpacking
 
 
-def for_build(text: bytes, isolate: Isolate) -> Unpacking:
+def for_build(text: bytes, isolate: Isolate, progress: Progress | None = None) -> Unpacking:
     """Unpacks the images that commands run on. ``isolate`` is called for the first of them, before there are threads."""
     images = run_on(text)
 
@@ -59,7 +61,7 @@ def for_build(text: bytes, isolate: Isolate) -> Unpacking:
             isolation, _ = isolate()
         except SandboxError:
             return None  # the step that can't run without says so better
-        return None if isolation.single_id else into(isolation)(store, name)
+        return None if isolation.single_id else into(isolation, progress)(store, name)
 
     return unpacking
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
@@ -18,11 +19,13 @@ from layersmith.layer.place import ExternalPath, Placement, shown
 from layersmith.layer.verify import snapshot_problem
 from layersmith.layer.view import ROOT, View
 from layersmith.layer.write import SnapshotWriter
+from layersmith.progress import LayerUnpacked
 from layersmith.store.files import storing
 
 if TYPE_CHECKING:
     from layersmith.layer.tar.reader import TarReader
     from layersmith.oci.descriptor import Layer
+    from layersmith.progress import Progress
     from layersmith.store import Store
 
 __all__ = ["Limits", "lowerdirs", "merged_root", "prepare_upper", "unpack"]
@@ -86,8 +89,12 @@ def unpack(
     limits: Limits | None = None,
     xattr_namespace: str = "trusted",
     ignore_chown_errors: bool = False,
+    progress: Progress | None = None,
 ) -> Path:
-    """The snapshot of one ``layer`` that lies on ``below`` (lowest first); see `lowerdirs`."""
+    """The snapshot of one ``layer`` that lies on ``below`` (lowest first); see `lowerdirs`.
+
+    ``progress`` hears of it if there was work to do.
+    """
     key, placement = str(layer.diff_id), Placement(alone=not below)
     index = open_index(store, key)
     if index is not None:
@@ -103,8 +110,13 @@ def unpack(
                 found = store.snapshots.find(key, whole=partial(_is_whole, store, key))
                 if found is not None:
                     return found
+                started = time.monotonic()
                 job = _Job(store, layer, key, placement, limits)
-                return job.run(xattr_namespace + ".overlay.opaque", ignore_chown_errors=ignore_chown_errors)
+                path = job.run(xattr_namespace + ".overlay.opaque", ignore_chown_errors=ignore_chown_errors)
+                if progress is not None:
+                    blob = layer.descriptor
+                    progress.emit(LayerUnpacked(blob.digest, blob.size, time.monotonic() - started))
+                return path
         except ExternalPath:
             # Only known once it was read: what this layer is depends on those below.
             key, index = layer_index(store, layer, below)

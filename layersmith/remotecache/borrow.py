@@ -6,7 +6,7 @@ Nothing but documents is fetched here; a layer comes when a step must see its fi
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from typing import TYPE_CHECKING
 
 from layersmith.dataclass import dataclass
@@ -98,6 +98,24 @@ def borrowed(
         store.cache.withdraw()
         for source in sources:
             source.close()
+
+
+@contextmanager
+def known(
+    store: Store, options: Iterable[CacheOption], progress: Progress, *, scratch: Store
+) -> Iterator[None]:
+    """Have the records alone in ``store`` for a block, for who only asks what would hit. Documents go into ``scratch``."""
+    try:
+        for option in options:
+            try:
+                with closing(open_source(scratch, option, progress)) as source:
+                    for document in documents(scratch, source):
+                        store.cache.lend(document.records)
+            except LayersmithError as error:
+                progress.emit(Notice("warning", f"the cache is not used: {error.message}"))
+        yield
+    finally:
+        store.cache.withdraw()
 
 
 def documents(store: Store, source: CacheSource) -> Iterator[CacheDocument]:

@@ -40,7 +40,7 @@ class Executor:
         self.stop = stop
         self._store = store
         self._discard: list[Pending] = []
-        self.merged = Merged(store, scratch / "merged", isolation)
+        self.merged = Merged(store, scratch / "merged", isolation, progress)
         for warning in isolation.warnings:
             progress.emit(Notice("warning", warning))
         runtime = linux_runtime.runtime(settings.isolation, spawner, store.temporary)

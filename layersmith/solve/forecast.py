@@ -74,16 +74,8 @@ class Forecaster:
         return bool(step.inputs) or not all(need in known for need in step.needs) or _remote(step.op)
 
     def _can_be_asked(self, index: int) -> bool:
-        """Not where the key itself needs a download, or the files of layers that are not here."""
-        op = self._plan.steps[index].op
-        if _remote(op):
-            return False
-        return not (isinstance(op, ops.CopyOp) and op.link and self._missing[self._bottom(index)])
-
-    def _bottom(self, index: int) -> int:
-        while (parent := self._plan.steps[index].parent) is not None:
-            index = parent
-        return index
+        """Not where the key itself needs a download."""
+        return not _remote(self._plan.steps[index].op)
 
 
 def _remote(op: ops.Op) -> bool:

@@ -14,6 +14,7 @@ from layersmith.layer.unpack import each_once, hides_all_below, unpack
 from layersmith.linux.overlay import Overlay, overlay
 from layersmith.linux.userns import Isolation
 from layersmith.oci.digest import ChainID
+from layersmith.progress import Progress
 from layersmith.solve.results import StackedLayer
 from layersmith.store import Store
 
@@ -21,8 +22,9 @@ from layersmith.store import Store
 class Merged:
     """Makes lowerdirs and read-only views of stacks, each once."""
 
-    def __init__(self, store: Store, directory: Path, isolation: Isolation) -> None:
+    def __init__(self, store: Store, directory: Path, isolation: Isolation, progress: Progress) -> None:
         self.store = store
+        self.progress = progress
         self.userxattr = isolation.userxattr
         self.xattr_namespace = "user" if isolation.userxattr else "trusted"
         self._directory = directory
@@ -49,7 +51,9 @@ class Merged:
                 continue
             layer = stacked.layer()
             below = [s.layer() for s in stack[:position]]
-            path = unpack(self.store, layer, below, xattr_namespace=self.xattr_namespace)
+            path = unpack(
+                self.store, layer, below, xattr_namespace=self.xattr_namespace, progress=self.progress
+            )
             if hides_all_below(self.store, layer):
                 paths.clear()
             paths.append(path)

@@ -102,7 +102,7 @@ class StepState:
 
     def _lookup(self) -> Record | None:
         record = self.store.cache.get(self.exact_key.key())
-        if record is None and self.asks_content and (self.merged is not None or not self.inputs):
+        if record is None and self.asks_content:
             # The files came about in another way: their content decides.
             record = self.store.cache.get(self.content_key.key())
             if record is not None:
@@ -130,8 +130,11 @@ class StepState:
 
     @property
     def asks_content(self) -> bool:
-        """Whether its two keys differ."""
-        return self.linked or bool(self.inputs)
+        """Whether its two keys differ, and the second one can be known."""
+        if self.inputs:
+            return self.merged is not None
+        here = self.store.blobs.obtainable
+        return self.linked and all(here(layer.descriptor.digest) for layer in self.parent.layers())
 
     @once
     def facts(self) -> str:

@@ -125,7 +125,7 @@ class BuildStep:
 
 @dataclass(frozen=True, slots=True)
 class Moved:
-    """A blob or file that was pulled or pushed (``direction``): bytes, and when, in seconds since the epoch."""
+    """A blob or file, and its ``direction``: ``pull``, ``unpack`` or ``push``; bytes, and when, in seconds since the epoch."""
 
     direction: str
     what: str
@@ -163,7 +163,7 @@ class Build:
     warnings: tuple[str, ...] = ()
     steps: tuple[BuildStep, ...] = ()
     moved: tuple[Moved, ...] = ()
-    """What was pulled before the steps and pushed after them."""
+    """What was pulled and unpacked for the steps, and pushed after them, by a later ``push``, too."""
 
     def step(self, number: int) -> BuildStep:
         """Raises NotFoundError."""

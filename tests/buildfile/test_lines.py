@@ -125,6 +125,8 @@ DIRECTIVES = [
     ("", Directives()),
     ("FROM x", Directives()),
     ("# syntax=docker/dockerfile:1 extra\nFROM x", Directives(syntax="docker/dockerfile:1")),
+    ("# syntax=a\u3000 b\nFROM x", Directives(syntax="a")),
+    ("# syntax=\x1c\nFROM x", Directives(syntax="\x1c")),
     ("#escape = `\r\n#  SYNTAX=a\r\nFROM x", Directives(syntax="a", escape="`")),
     ("# a comment\n# escape=`\n", Directives()),
     ("\n# escape=`\n", Directives()),

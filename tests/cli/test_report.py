@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from layersmith.dataclass import replace
+
 
 @pytest.mark.root
 def test_the_report_of_a_real_build(cli: Callable[..., str], tmp_path: Path) -> None:
@@ -40,6 +42,33 @@ def test_steps_of_an_included_file_are_linked_to_its_lines(cli: Callable[..., st
     assert '<span id="L1-2">   2  RUN echo common &gt; /common' in text
     assert '<a href="#L3">line 3</a>' in text
     assert 'id="L2"' in text
+
+
+@pytest.mark.root
+def test_what_came_before_and_after_the_steps(cli: Callable[..., str], tmp_path: Path) -> None:
+    """The base's layer was unpacked; a later push is on the timeline as if it had followed at once."""
+    from layersmith.cli.pages.timeline import bars, duration
+    from layersmith.store import Store
+    from layersmith.transport.registry.fake import FakeRegistry
+
+    (tmp_path / "Buildfile").write_text("FROM base\nRUN echo > /x\n")
+    cli("import", "--host", "sh", "base")
+    with FakeRegistry() as registry:
+        cli("push", "-q", "base", f"{registry.host}/base")
+        cli("rmi", "base")
+        cli("prune", "--all")
+        (tmp_path / "Buildfile").write_text(f"FROM {registry.host}/base\nRUN echo > /x\n")
+        cli("build", "-q", "-t", "app", ".")
+        cli("push", "-q", "app", f"{registry.host}/app")
+    with Store.open(tmp_path / "store") as store:
+        build = store.builds.find("app")
+    moved = sorted(build.moved, key=lambda move: move.started)
+    assert moved[0].direction == "pull"
+    assert {"pull", "unpack", "push"} == {move.direction for move in moved}
+    hours = [replace(move, started=move.started + 9e3, finished=move.finished + 9e3) for move in moved[-1:]]
+    late = replace(build, moved=(*moved[:-1], *hours))
+    assert duration(late) < duration(build) + 2
+    assert {bar.kind for bar in bars(late) if bar.step is None} == {"pulled", "unpacked", "pushed"}
 
 
 @pytest.mark.root

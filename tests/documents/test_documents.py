@@ -29,6 +29,31 @@ def test_every_command_block_runs(guide: str, shell: dict[str, str], tmp_path: P
     run_script("".join(found), shell, tmp_path)
 
 
+FENCED = re.compile(r"^```(.*)\n((?:(?!```).*\n)*)```$", re.MULTILINE)
+
+
+@pytest.mark.parametrize(
+    "path", [ROOT / "README.md", *EXAMPLES.glob("*/README.md")], ids=lambda p: p.parent.name
+)
+def test_commands_stand_in_blocks_that_are_run(path: Path) -> None:
+    """Those that say ``sh``: `GUIDES` are run above, other examples and the tour by their own tests, the README's below."""
+    text = path.read_text()
+    fenced = FENCED.findall(text)
+    assert len(fenced) == text.count("```") / 2, "a block is fenced otherwise"
+    for word, body in fenced:
+        assert word == "sh" or not re.search(r"^\$? ?(layersmith|docker|buildah) ", body, re.MULTILINE)
+
+
+def test_each_block_of_the_readme_has_its_test() -> None:
+    """By a text that is in it alone; the second, which is this very suite, is what CI runs."""
+    tests = (Path(__file__).parent / "test_readme.py").read_text()
+    named = re.findall(r'block_with\("([^"]+)"\)', tests)
+    found = blocks(ROOT / "README.md")
+    tested = [block for block in found if any(text in block for text in named)]
+    (suite,) = (block for block in found if block not in tested)
+    assert "python -m pytest" in suite
+
+
 @pytest.mark.parametrize("path", sorted(EXAMPLES.glob("*/README.md")), ids=lambda path: path.parent.name)
 def test_links_lead_somewhere(path: Path) -> None:
     """Files, and headings of the README."""

@@ -114,6 +114,29 @@ def _layers_of(machine: Machine) -> set[str]:
     return set(machine.layersmith("layers", "-q", "app").stdout.split())
 
 
+def test_a_dry_run_knows_the_cache(machine: Callable[[str], Machine], registry: FakeRegistry) -> None:
+    """It says what would hit, link and all, and fetches no layer; a cache that is not there is warned of."""
+    first, second = machine("first"), machine("second")
+    file = first.context / "Buildfile"
+    file.write_text(file.read_text() + "COPY --link one.txt /linked/\n")
+    ref = f"{registry.host}/cache:1"
+    first.build("--cache-to", f"type=registry,ref={ref},mode=max")
+
+    def foreseen(*words: str) -> list[str]:
+        said = second.layersmith("build", "--dry-run", *words, second.context)
+        assert ("the cache is not used" in said.stderr) == ("none" in words[-1])
+        return [line.split()[1] for line in said.stdout.splitlines() if line.startswith("#")]
+
+    asked = len(registry.requests("GET", "/v2/cache/blobs/"))
+    bases = ["pulled"]
+    assert foreseen("--cache-from", ref) == bases + ["cached"] * (STEPS + 1)
+    assert len(registry.requests("GET", "/v2/cache/blobs/")) == asked + 1, "the document"
+    assert set(foreseen("--cache-from", f"{registry.host}/none")) == {"pulled", "runs"}
+    (first.context / "one.txt").write_text("two\n")
+    assert foreseen("--cache-from", ref).count("cached") == 3
+    assert not second.layersmith.root.exists()
+
+
 @pytest.fixture
 def s3(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     """The URL of an S3 server that has the bucket ``caches`` and wants to be asked with a key."""

@@ -5,9 +5,12 @@ from __future__ import annotations
 from layersmith.cli.pages.html import Markup, element, join
 from layersmith.cli.units import human_seconds, human_size
 from layersmith.dataclass import dataclass
-from layersmith.store.build_record import Build, BuildStep
+from layersmith.store.build_record import Build, BuildStep, Moved
 
 WIDTH, LEFT, LANE, TOP = 1140, 84, 26, 22
+MOVED = {"pull": "pulled", "unpack": "unpacked", "push": "pushed"}
+LONGEST_PAUSE = 1.0
+"""Seconds between the build's end and a transfer that are drawn; more are skipped."""
 LEAST = 2.0
 """Width in pixels of a bar that would be too thin to see."""
 
@@ -16,7 +19,7 @@ LEAST = 2.0
 class Bar:
     """What was done, from ``start`` to ``end`` in seconds since the build began; ``lane`` as `lanes` names it.
 
-    ``step`` is None for what was pulled or pushed.
+    ``step`` is None for what was pulled, unpacked or pushed.
     """
 
     step: BuildStep | None
@@ -28,7 +31,7 @@ class Bar:
 
 
 def bars(build: Build) -> list[Bar]:
-    """What ran, hit, was packed, pulled and pushed, by time.
+    """What ran, hit, was packed, pulled, unpacked and pushed, by time.
 
     Packing has lanes of its own, for it goes on while other steps run; so have transfers.
     """
@@ -38,12 +41,10 @@ def bars(build: Build) -> list[Bar]:
         if step.pack_started is not None and step.pack_finished is not None:
             lane = _free(taken.setdefault("pack", []), step.pack_started, step.pack_finished)
             found.append(_bar(build, step, f"pack {lane}", "packed", step.pack_started, step.pack_finished))
-    for move in build.moved:
-        lane = _free(taken.setdefault(move.direction, []), move.started, move.finished)
-        kind = "pulled" if move.direction == "pull" else "pushed"
+    for move, start, end in _moves(build):
+        lane = _free(taken.setdefault(move.direction, []), start, end)
         name = f"{move.what} ({human_size(move.size)})"
-        times = (max(0.0, move.started - build.started), max(0.0, move.finished - build.started))
-        found.append(Bar(None, name, f"{move.direction} {lane}", kind, *times))
+        found.append(Bar(None, name, f"{move.direction} {lane}", MOVED[move.direction], start, end))
     for step in build.steps:
         if step.started is None or step.finished is None:
             continue
@@ -53,6 +54,21 @@ def bars(build: Build) -> list[Bar]:
             lane_name = f"worker {(step.worker or 0) + 1}"
             found.append(_bar(build, step, lane_name, step.outcome, step.started, step.finished))
     return sorted(found, key=lambda bar: (bar.start, bar.step.number if bar.step else -1))
+
+
+def _moves(build: Build) -> list[tuple[Moved, float, float]]:
+    """Each with its start and end in seconds since the build began; a ``push`` hours later as if it had followed at once."""
+    found = []
+    skipped = 0.0
+    last = (build.finished or build.started) - build.started
+    for move in sorted(build.moved, key=lambda move: move.started):
+        idle = move.started - build.started - skipped - last
+        if idle > LONGEST_PAUSE:
+            skipped += idle
+        start, end = (max(0.0, at - build.started - skipped) for at in (move.started, move.finished))
+        last = max(last, end)
+        found.append((move, start, end))
+    return found
 
 
 def _free(taken: list[float], start: float, end: float) -> int:
@@ -74,8 +90,8 @@ def _bar(build: Build, step: BuildStep, lane: str, kind: str, start: float, end:
 
 
 def lanes(found: list[Bar]) -> list[str]:
-    """The pulls', the cache's, the workers', the packers', the pushes'."""
-    order = {"pull": 0, "cache": 1, "worker": 2, "pack": 3, "push": 4}
+    """The pulls', the unpackers', the cache's, the workers', the packers', the pushes'."""
+    order = {"pull": 0, "unpack": 1, "cache": 2, "worker": 3, "pack": 4, "push": 5}
     return sorted({bar.lane for bar in found}, key=lambda lane: (order[lane.split()[0]], len(lane), lane))
 
 
@@ -97,7 +113,7 @@ def duration(build: Build) -> float:
     """Seconds from the build's beginning to its end, or to the last thing known of it."""
     ends = [
         build.finished,
-        *(move.finished for move in build.moved),
+        *(build.started + end for _, _, end in _moves(build)),
         *(step.finished for step in build.steps),
         *(step.pack_finished for step in build.steps),
     ]
@@ -153,7 +169,7 @@ def _outlined(bar: Bar, scale: float) -> bool:
 
 def key() -> Markup:
     """What the colours mean."""
-    words = ("hit", "ran", "packed", "pulled", "pushed", "failed")
+    words = ("hit", "ran", "packed", "pulled", "unpacked", "pushed", "failed")
     return element(
         "p",
         join(*(element("span", word, class_=word) for word in words)),

@@ -1,4 +1,4 @@
-"""What a build pulled and pushed, and when, for its record. In: events, passed on. Out: `Moved` values."""
+"""What a build pulled, unpacked and pushed, and when, for its record. In: events, passed on. Out: `Moved` values."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import time
 from typing import TYPE_CHECKING
 
 from layersmith.dataclass import replace
-from layersmith.progress import Event, Progress, Transfer
+from layersmith.progress import Event, LayerUnpacked, Progress, Transfer
 from layersmith.store.build_record import Moved
 
 if TYPE_CHECKING:
@@ -24,8 +24,12 @@ class Moves:
         self._moved: dict[tuple[str, str], Moved] = {}
 
     def emit(self, event: Event) -> None:
+        now = time.time()
+        if isinstance(event, LayerUnpacked):
+            what = event.digest[7:19]
+            with self._lock:
+                self._moved["unpack", what] = Moved("unpack", what, event.size, now - event.seconds, now)
         if isinstance(event, Transfer):
-            now = time.time()
             with self._lock:
                 first = self._moved.get((event.direction, event.what))
                 began = now if first is None else first.started
@@ -34,8 +38,8 @@ class Moves:
         self._progress.emit(event)
 
     def note(self, store: Store, build: Build | None) -> None:
-        """Put them into the record of the build, if it has one."""
+        """Add them to the record of the build, if it has one."""
         if build is None or not build.id or not self._moved:
             return
         moved = tuple(sorted(self._moved.values(), key=lambda move: move.started))
-        store.builds.write(replace(build, moved=moved))
+        store.builds.write(replace(build, moved=(*build.moved, *moved)))

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from layersmith.cli.progress.moves import Moves
-from layersmith.progress import Event, StepStarted, Transfer
+from layersmith.progress import Event, LayerUnpacked, StepStarted, Transfer
 from layersmith.store import Store
 from layersmith.store.build_record import Build, Moved
 
@@ -31,6 +31,7 @@ def test_each_transfer_is_noted_once(tmp_path: Path, monkeypatch: pytest.MonkeyP
         Transfer("pull", "b", 0, 10),
         Transfer("push", "a", 5, 5),
         Transfer("pull", "b", 10, 10),
+        LayerUnpacked("sha256:" + "c" * 64, 10, 0.5),
         StepStarted(1, "RUN x"),
     ]
     for event in events:
@@ -40,7 +41,16 @@ def test_each_transfer_is_noted_once(tmp_path: Path, monkeypatch: pytest.MonkeyP
     with Store.open(tmp_path / "store") as store:
         name, lock = store.builds.begin()
         moves.note(store, Build(name, 0.5))
-        assert store.builds.read(name).moved == (Moved("pull", "b", 10, 1, 3), Moved("push", "a", 5, 2, 2))
+        before = (
+            Moved("pull", "b", 10, 1, 3),
+            Moved("push", "a", 5, 2, 2),
+            Moved("unpack", "c" * 12, 10, 3.5, 4),
+        )
+        assert store.builds.read(name).moved == before
+        later = Moves(Kept())
+        later.emit(Transfer("push", "d", 1, 1))
+        later.note(store, store.builds.read(name))
+        assert store.builds.read(name).moved == (*before, Moved("push", "d", 1, 5, 5))
         os.close(lock)
 
 
