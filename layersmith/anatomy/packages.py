@@ -1,7 +1,7 @@
 """The packages of an image, by what their managers note in its files. In: stacks of layers. Out: `PackageChange`s.
 
-dpkg (/var/lib/dpkg/status, and status.d of distroless images), apk (/lib/apk/db/installed), rpm (the
-SQLite database, see `rpmdb`), pip (dist-info and egg-info), npm (node_modules/*/package.json). Whoever made the image
+dpkg (/var/lib/dpkg/status, and status.d of distroless images), apk (/lib/apk/db/installed), rpm (see
+`rpmdb`), pip (dist-info and egg-info), npm (node_modules/*/package.json). Whoever made the image
 wrote these: what is too large, or makes no sense, is passed over.
 """
 
@@ -71,8 +71,11 @@ _DATABASES = {
     b"var/lib/dpkg/status": "dpkg",
     b"lib/apk/db/installed": "apk",
     b"usr/lib/apk/db/installed": "apk",
-    b"var/lib/rpm/rpmdb.sqlite": "rpm",
-    b"usr/lib/sysimage/rpm/rpmdb.sqlite": "rpm",
+    **{
+        directory + name: "rpm"
+        for directory in (b"var/lib/rpm/", b"usr/lib/sysimage/rpm/")
+        for name in (b"rpmdb.sqlite", b"Packages", b"Packages.db")
+    },
 }
 
 

@@ -1,14 +1,17 @@
-"""The packages of an rpm database. In: the bytes of ``rpmdb.sqlite``. Out: names, versions, architectures.
+"""The packages of an rpm database. In: the bytes of its file. Out: names, versions, architectures.
 
-Each row of its table Packages holds a header as rpm's lib/header.c describes it: two counts (of entries, of bytes of data), then
-the entries (tag, type, offset, count), then the data, all integers big-endian. Databases older than rpm 4.16 (Berkeley
-DB, and SUSE's ndb) are not read.
+There are three kinds, by rpm's age and maker: ``rpmdb.sqlite``, whose table Packages has the headers, ``Packages`` (see
+`rpm_hash`) and ``Packages.db`` (see `rpm_ndb`). A header is as rpm's lib/header.c describes it: two counts (of entries, of
+bytes of data), then the entries (tag, type, offset, count), then the data, all integers big-endian.
 """
 
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from itertools import islice
+
+from layersmith.anatomy import rpm_hash, rpm_ndb
 
 NAME, VERSION, RELEASE, EPOCH, ARCH = 1000, 1001, 1002, 1003, 1022
 MOST_PACKAGES = 100_000
@@ -21,7 +24,7 @@ _INT32, _STRING, _I18NSTRING = 4, 6, 9
 
 def rpm_packages(data: bytes) -> Iterator[tuple[str, str, str]]:
     """(name, version as ``epoch:version-release``, architecture) of each package. Raises ValueError on what is no database."""
-    for blob in _headers(data):
+    for blob in islice(_headers(data), MOST_PACKAGES):
         tags = _tags(blob)
         name, version, release = tags.get(NAME), tags.get(VERSION), tags.get(RELEASE)
         if name and version and name != "gpg-pubkey":
@@ -29,8 +32,14 @@ def rpm_packages(data: bytes) -> Iterator[tuple[str, str, str]]:
             yield name, f"{epoch}{version}-{release}" if release else f"{epoch}{version}", tags.get(ARCH, "")
 
 
-def _headers(data: bytes) -> list[bytes]:
-    """The headers, read in memory: SQLite gets no file to write to, and a bound on what a view in it may compute."""
+def _headers(data: bytes) -> Iterable[bytes]:
+    if rpm_hash.is_hash(data):
+        return rpm_hash.values(data)
+    return rpm_ndb.values(data) if rpm_ndb.is_ndb(data) else _rows(data)
+
+
+def _rows(data: bytes) -> list[bytes]:
+    """Read in memory: SQLite gets no file to write to, and a bound on what a view in it may compute."""
     import sqlite3
 
     if data[:16] != b"SQLite format 3\0" or len(data) < 512:
