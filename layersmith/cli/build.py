@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from layersmith.cli.caches import cache_arguments, caches_of
+from layersmith.cli.calls import call_arguments, called
 from layersmith.cli.confine import layer_size_argument, limit_arguments, limit_layers, security_arguments
 from layersmith.cli.outputs import check_platforms, output_arguments, outputs_of, write
 from layersmith.cli.progress import display, progress_argument
@@ -40,6 +41,7 @@ examples:
   layersmith build --target test -o out .      write the files of one stage to ./out
   layersmith build -o type=oci,dest=web.tar .  write an OCI archive
   layersmith build --push -t reg.example.com/web:1.2 .   upload it, too
+  layersmith build --call=outline .            which arguments, secrets and ssh agents it takes
   layersmith build --dry-run .                 what would run, what is cached, what would be pulled
   layersmith build --print-graph=svg . >g.svg  the steps and what they need, as a picture
 """
@@ -50,6 +52,7 @@ def build_arguments(parser: argparse.ArgumentParser) -> None:
         "context", nargs="?", default=".", metavar="BUILDFILE|DIR|URL|-", help="what to build (default: .)"
     )
     build_options(parser)
+    call_arguments(parser)
 
 
 def build_options(parser: argparse.ArgumentParser) -> None:
@@ -138,6 +141,9 @@ def build_options(parser: argparse.ArgumentParser) -> None:
 
 def build(args: argparse.Namespace) -> int:
     """Build an image."""
+    status = None if args.call == "build" else called(args)
+    if status is not None:
+        return status
     if args.dry_run or args.print_graph:
         from layersmith.cli.preview import preview
 

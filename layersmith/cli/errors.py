@@ -6,7 +6,7 @@ import sys
 
 from layersmith.errors import BuildfileError, CommandError, LayersmithError
 
-MOST = 30
+MOST = 20
 """Errors of one run that are printed: a file that is no Buildfile has one in every line."""
 
 

@@ -89,14 +89,14 @@ def _findings(
     from layersmith.buildfile.lint import LintOptions, lint
     from layersmith.buildfile.parser import parse
 
-    text, shown, directory = _read(name)
+    text, shown, directory = read(name)
     buildfile = parse(text, shown)
-    whole = _whole(buildfile, Path(name), shown)
+    complete = whole(buildfile, Path(name), shown)
     ignored = _ignored(directory, shown)
-    return whole, lint(buildfile, LintOptions(dialect=dialect, build_args=build_args, ignored=ignored))
+    return complete, lint(buildfile, LintOptions(dialect=dialect, build_args=build_args, ignored=ignored))
 
 
-def _whole(buildfile: Buildfile, given: Path, shown: str) -> Buildfile | None:
+def whole(buildfile: Buildfile, given: Path, shown: str) -> Buildfile | None:
     """With what it includes; None where that can't be told. Raises `BuildfileSyntaxError` where no image can come of it.
 
     What is included may be anywhere in a context that only a directory tells; and a file of another name without FROM
@@ -131,7 +131,7 @@ def _ignored(directory: Path | None, shown: str) -> Callable[[str], bool] | None
     return ignore.hides
 
 
-def _read(name: str) -> tuple[bytes, str, Path | None]:
+def read(name: str) -> tuple[bytes, str, Path | None]:
     """The text of the Buildfile at or in ``name``, what to call it, and its context's directory."""
     if name == "-":
         return sys.stdin.buffer.read(), "<stdin>", None
@@ -254,7 +254,7 @@ def fmt(args: argparse.Namespace) -> int:
 
     changed = False
     for name in args.files:
-        before, shown, _ = _read(name)
+        before, shown, _ = read(name)
         after = formatted(before, shown)
         old = before.decode("utf-8", "surrogateescape")
         if name == "-" and not (args.check or args.diff):

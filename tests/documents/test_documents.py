@@ -17,7 +17,7 @@ ROOT = Path(__file__).parents[2]
 EXAMPLES = ROOT / "examples"
 GUIDES = ("cache", "ci", "language", "migration", "python-api", "rootless", "security", "troubleshooting")
 ROW = re.compile(r"^\| `(--[a-z0-9-]+)` \| (.*) \|$", re.MULTILINE)
-LISTS = {"docker buildx build": "buildx-0.13", "buildah build": "buildah-1.39"}
+LISTS = {"docker buildx build": "buildx-0.31", "buildah build": "buildah-1.39"}
 
 
 @pytest.mark.slow
