@@ -10,7 +10,8 @@ import socket
 import stat
 import subprocess
 import tarfile
-from collections.abc import Callable, Sequence
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -432,7 +433,42 @@ def test_malformed_wildcard(copier: Copier) -> None:
         copier.run(copier.op("[a*", dest="/x/"))
 
 
-# What is missing
+# What is missing, or can't be read
+
+
+@pytest.fixture
+def unprivileged() -> Iterator[Path]:
+    """A directory with a file and a directory that the test's user may not read; root becomes nobody for it."""
+    with tempfile.TemporaryDirectory() as name:
+        top = Path(name)
+        write(top, **{"file": "x", "dir/inner": "x", "sub/file": "x"})
+        top.chmod(0o755)
+        for path, mode in (("file", 0), ("sub/file", 0), ("dir", 0)):
+            (top / path).chmod(mode)
+        if os.geteuid() == 0:
+            os.seteuid(65534)
+            try:
+                yield top
+            finally:
+                os.seteuid(0)
+        else:
+            yield top
+        (top / "dir").chmod(0o755)
+
+
+@pytest.mark.parametrize("listed", [False, True])
+@pytest.mark.parametrize("source", ["file", "sub", "dir", "dir/inner", "d*/inner"])
+def test_what_can_not_be_read_is_named(
+    source: str, listed: bool, unprivileged: Path, make_below: Callable[..., Any]
+) -> None:
+    """Where it is copied, and where its digest is made before that."""
+    trees = {MAIN: Tree.of_context(Context.open(unprivileged))}
+    op = CopyOp((PathSource(source, MAIN),), "/x/")
+    with pytest.raises(CopyError, match=r"can't (read|look at) .*: Permission denied"):
+        if listed:
+            copy_inputs(op, trees, {}, listed=True)
+        for _, content in copy_items(op, trees, {}, make_below(), now=NOW, warn=lambda _: None):
+            assert content is None
 
 
 def test_missing_source_names_the_nearest(copier: Copier) -> None:

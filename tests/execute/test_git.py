@@ -288,3 +288,15 @@ def test_context_of_a_repository(repo: Path, tmp_path: Path) -> None:
     commit(repo, "z", "z")
     with pytest.raises(CopyError, match="does not exist"):
         directory_from_url(f"file://{repo}#main:evil", tmp_path / "b", fetch=lambda *_: None, protocols=FILE)
+
+
+def test_git_itself_may_be_missing_or_slow(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Both are said, with what to do where there is something."""
+    url = parse_git_url("https://example.com/x.git")
+    monkeypatch.setattr("layersmith.execute.git.TIMEOUT", 1e-6)
+    with pytest.raises(CopyError, match="git ls-remote took more than"):
+        resolve(url, tmp_path)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(CopyError, match="there is no git command") as caught:
+        resolve(url, tmp_path)
+    assert caught.value.hint == "install git"

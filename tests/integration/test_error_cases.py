@@ -52,7 +52,8 @@ def context(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (top / "truncated.tar").write_bytes(good[:700])
     (top / "damaged.tar.gz").write_bytes(gzip.compress(good, mtime=0)[:60])
     (top / "hardlink.tar").write_bytes(archive(("h", tarfile.LNKTYPE, "nothing")))
-    (top / "escaping.tar").write_bytes(archive(("../../f", tarfile.REGTYPE, "")))
+    loop = archive(("a", tarfile.SYMTYPE, "b"), ("b", tarfile.SYMTYPE, "a"), ("a/f", tarfile.REGTYPE, ""))
+    (top / "loop.tar").write_bytes(loop)
     return top
 
 
@@ -127,3 +128,15 @@ def test_unbuildable(
     if os.environ.get("UPDATE_CASES"):
         expected.write_text(actual)
     assert actual == expected.read_text()
+
+
+def test_a_secret_has_a_limit(layersmith: Layersmith, busybox_tar: Path | None, tmp_path: Path) -> None:
+    """It is kept in memory, and its content is never said."""
+    if busybox_tar is None:
+        pytest.skip("needs a static busybox for a small base image")
+    layersmith("import", busybox_tar, "base")
+    (tmp_path / "Buildfile").write_text("FROM base\nRUN --mount=type=secret,id=s true\n")
+    (tmp_path / "s").write_bytes(b"x" * 600_000)
+    done = layersmith("build", f"--secret=id=s,src={tmp_path}/s", tmp_path / "Buildfile", status=4)
+    assert "secret s is larger than 500 KiB" in done.stderr
+    assert "xxxx" not in done.stderr
