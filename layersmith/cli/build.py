@@ -7,7 +7,7 @@ import json
 import os
 import sys
 import time
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -19,7 +19,7 @@ from layersmith.cli.outputs import check_platforms, output_arguments, outputs_of
 from layersmith.cli.progress import display, progress_argument
 from layersmith.cli.registries import registry_arguments
 from layersmith.cli.upkeep import keep_within_limits
-from layersmith.errors import Cancelled, CommandError
+from layersmith.errors import Cancelled, CommandError, SandboxError
 
 if TYPE_CHECKING:
     from layersmith.bases import StoreBases
@@ -171,6 +171,9 @@ def build(args: argparse.Namespace) -> int:
         if known is not None:
             _report(args, store, known)
             return 0
+        with suppress(SandboxError):  # what needs no command needs no isolation either
+            # Now, for every sandbox is a copy of the spawner, and that of this process: the smaller, the quicker.
+            isolate()
         from layersmith.build import build as build_image
         from layersmith.cli.progress.moves import Moves
         from layersmith.cli.recalling import remembered
@@ -183,8 +186,6 @@ def build(args: argparse.Namespace) -> int:
         caches = caches_of(args)
         request, named = build_request(args, store)
         check_platforms(outputs, len(request.platforms))
-        if caches.threaded:
-            isolate()  # which must come before any thread
         borrowed = stack.enter_context(caches.borrowed(store, progress))
         try:
             built = build_image(

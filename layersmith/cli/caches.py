@@ -51,11 +51,6 @@ class Caches:
         """Whether a cache goes into the image."""
         return any(target.type == "inline" for target in self._targets)
 
-    @property
-    def threaded(self) -> bool:
-        """Whether reading one starts threads: fsspec does for stores that it reaches by a network."""
-        return any(source.type in ("s3", "fsspec") for source in self._sources)
-
     @contextmanager
     def borrowed(self, store: Store, progress: Progress) -> Iterator[Borrowed | None]:
         """What ``--cache-from`` gives, for a block; None without that."""

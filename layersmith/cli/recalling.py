@@ -29,6 +29,7 @@ APART = frozenset(
         "iidfile",
         "root",
         "jobs",
+        "call",
         "keep_going",
         "on_error",
         "load",

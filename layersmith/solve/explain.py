@@ -7,7 +7,6 @@ same stage.
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -133,6 +132,8 @@ def _counterpart(step: BuildStep, earlier: Build) -> BuildStep | None:
     ]
     if alike:
         return max(alike, key=lambda found: found[:2])[2]
+    import difflib
+
     best, most = None, LIKE
     for one in candidates:
         if one.stage == step.stage:
