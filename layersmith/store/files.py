@@ -97,20 +97,39 @@ def spread_children(path: Path) -> None:
     """
     fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
-        # The type of both requests says long, the kernel reads and writes an int (ioctl_iflags(2)).
-        flags = struct.unpack("i", fcntl.ioctl(fd, _FS_IOC_GETFLAGS, bytes(4)))[0]
-        fcntl.ioctl(fd, _FS_IOC_SETFLAGS, struct.pack("i", flags | _FS_TOPDIR_FL))
+        fcntl.ioctl(fd, _FS_IOC_SETFLAGS, struct.pack("i", _flags(fd) | _FS_TOPDIR_FL))
     except OSError:
         pass
     finally:
         os.close(fd)
 
 
-def remove_tree(path: Path, *, deadline: float | None = None) -> bool:
+def is_spread(path: Path) -> bool:
+    """Whether `spread_children` had an effect on ``path``."""
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    except OSError:
+        return False
+    try:
+        return bool(_flags(fd) & _FS_TOPDIR_FL)
+    except OSError:
+        return False
+    finally:
+        os.close(fd)
+
+
+def _flags(fd: int) -> int:
+    # The type of the request says long, the kernel writes an int (ioctl_iflags(2)).
+    return int(struct.unpack("i", fcntl.ioctl(fd, _FS_IOC_GETFLAGS, bytes(4)))[0])
+
+
+def remove_tree(path: Path, *, deadline: float | None = None, hollow: Path | None = None) -> bool:
     """Delete ``path`` and all below it; False if ``deadline`` (`time.monotonic`) came first or something resists.
 
+    Directories are moved to ``hollow``, empty, if that is given.
+
     Subdirectories are first moved up beside ``path``, so depth costs neither file descriptors nor stack, no path is
-    ever followed, and what a kill leaves behind are more entries named ``dead-…`` for the next sweep.
+    ever followed, and what a kill leaves behind are more entries named like ``path`` up to the ``-``, for the next sweep.
     """
     clean = True
     try:
@@ -123,7 +142,7 @@ def remove_tree(path: Path, *, deadline: float | None = None) -> bool:
             if deadline is not None and time.monotonic() > deadline:
                 return False
             try:
-                pending += _remove_level(parent, pending.pop())
+                pending += _remove_level(parent, pending.pop(), hollow)
             except FileNotFoundError:
                 continue  # another process sweeps, too
             except OSError:
@@ -133,7 +152,7 @@ def remove_tree(path: Path, *, deadline: float | None = None) -> bool:
         os.close(parent)
 
 
-def _remove_level(parent: int, name: str) -> list[str]:
+def _remove_level(parent: int, name: str, hollow: Path | None) -> list[str]:
     """Delete ``name``; if it is a directory, its files, with its subdirectories moved to ``parent``. Their new names."""
     try:
         fd = _open_directory(parent, name)
@@ -145,7 +164,7 @@ def _remove_level(parent: int, name: str) -> list[str]:
         with os.scandir(fd) as entries:
             for entry in entries:
                 if entry.is_dir(follow_symlinks=False):
-                    target = f"dead-{os.urandom(8).hex()}"
+                    target = f"{name.rpartition('-')[0]}-{os.urandom(8).hex()}"
                     try:
                         os.rename(entry.name, target, src_dir_fd=fd, dst_dir_fd=parent)
                     except PermissionError:
@@ -158,6 +177,12 @@ def _remove_level(parent: int, name: str) -> list[str]:
                         os.unlink(entry.name, dir_fd=fd)
     finally:
         os.close(fd)
+    try:
+        if hollow is not None:
+            os.rename(name, hollow / os.urandom(8).hex(), src_dir_fd=parent)
+            return moved
+    except OSError:
+        pass  # then it need not stay
     os.rmdir(name, dir_fd=parent)
     return moved
 

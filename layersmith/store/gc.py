@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from layersmith.store.store import Store
 
 DEAD = "dead-"
+DEAD_SNAPSHOT = "dead-snapshot-"
+"""How entries of tmp/ begin that await deletion; of snapshots the directories may stay a little longer (`hollow`)."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,6 +26,7 @@ from typing import Self
 from layersmith.errors import StoreError
 from layersmith.oci.document import canonical
 from layersmith.oci.manifest import Index
+from layersmith.store import hollow
 from layersmith.store.blobs import Blobs
 from layersmith.store.builds import Builds
 from layersmith.store.cache import Cache
@@ -38,7 +39,7 @@ from layersmith.store.files import (
     spread_children,
     storing,
 )
-from layersmith.store.gc import DEAD, clear_session, sweep
+from layersmith.store.gc import DEAD, DEAD_SNAPSHOT, clear_session, sweep
 from layersmith.store.locks import locked
 from layersmith.store.mounts import CacheMounts
 from layersmith.store.refs import Refs
@@ -147,7 +148,8 @@ class Store:
 
     def trash(self, path: Path) -> None:
         """Move ``path`` (in this store) out of the way at once, to be deleted at the end: deleting is slow."""
-        target = self.tmp / (DEAD + os.urandom(8).hex())
+        kind = DEAD_SNAPSHOT if path.parent == self.root / "snapshots" else DEAD
+        target = self.tmp / (kind + os.urandom(8).hex())
         with storing(path), contextlib.suppress(FileNotFoundError):
             try:
                 path.rename(target)
@@ -157,12 +159,28 @@ class Store:
                 path.rename(target)
 
     def tidy(self, seconds: float | None = None) -> bool:
-        """Delete what was moved aside, for ``seconds`` at most; whether all of it is gone."""
+        """Delete what was moved aside, for ``seconds`` at most; whether all of it is gone.
+
+        With a limit, empty directories may stay for some minutes: see `layersmith.store.hollow`.
+        """
         deadline = None if seconds is None else time.monotonic() + seconds
         with os.scandir(self.tmp) as entries:
-            dead = [entry.name for entry in entries if entry.name.startswith(DEAD)]
-        gone = [remove_tree(self.tmp / name, deadline=deadline) for name in dead]
-        return all(gone)
+            names = [entry.name for entry in entries if entry.name.startswith((DEAD, hollow.NAME))]
+        if not names:
+            return True
+        place = None
+        if seconds is not None and any(name.startswith(DEAD_SNAPSHOT) for name in names):
+            place = hollow.place(self.tmp, self.root / "snapshots")
+        gone = [
+            remove_tree(
+                self.tmp / name,
+                deadline=deadline,
+                hollow=place if name.startswith(DEAD_SNAPSHOT) else None,
+            )
+            for name in names
+            if name != hollow.NAME
+        ]
+        return hollow.clear(self.tmp, deadline=deadline) and all(gone)
 
     def close(self) -> None:
         """Give up locks and unfinished work. Whatever fails here is left to the next sweep."""

@@ -19,6 +19,7 @@ from typing import Any
 
 import pytest
 import zstandard
+from unfinished import unfinished
 
 PROJECT = Path(__file__).parents[2]
 NOBODY = 65534
@@ -222,6 +223,4 @@ def _leftovers(box: Box) -> Iterator[str]:
     if str(box.root) in Path("/proc/self/mountinfo").read_text():
         yield "a mount on the host"
     yield from dead_groups()
-    for place in ("tmp", "containers/names"):
-        for path in (box.root / place).glob("*"):
-            yield str(path)
+    yield from map(str, [*unfinished(box.root), *(box.root / "containers/names").glob("*")])

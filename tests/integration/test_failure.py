@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 from program import Layersmith
+from unfinished import unfinished
 
 PROMPT = 2.0
 """Seconds for a stopped build to end in: it should take one, but the machine may be busy with other tests."""
@@ -35,7 +36,7 @@ def write(context: Path, text: str) -> Path:
 
 def left_over(store: Path) -> list[str]:
     """What is in the store's directory for the unfinished."""
-    return sorted(os.listdir(store / "tmp"))
+    return [path.name for path in unfinished(store)]
 
 
 # Failing

@@ -12,6 +12,7 @@ import time
 from pathlib import Path
 
 import pytest
+from unfinished import unfinished
 
 from layersmith.errors import StoreError
 from layersmith.oci.descriptor import Descriptor
@@ -161,7 +162,7 @@ def test_a_live_process_is_not_swept(root: Path) -> None:
     kill(holder)
     Store.open(root).close()
     assert not temporary.exists() and not pending.exists()
-    assert list((root / "tmp").iterdir()) == []
+    assert unfinished(root) == []
 
 
 def test_many_processes_make_one_store(root: Path) -> None:
