@@ -5,9 +5,8 @@ from __future__ import annotations
 import os
 import sys
 
-TYPE_CHECKING = (
-    False  # as type checkers know it: importing typing for that would take longer than ``--version`` does
-)
+# Type checkers know the name; to import it from typing would take longer than ``--version`` does.
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Never
 

@@ -111,14 +111,20 @@ def check_arg_after_env(stage: Stage) -> Iterator[Result]:
                     yield Result("ArgAfterEnv", instruction.span, (name,))
 
 
-def check_description(item: Item) -> Iterator[Result]:
+def described(item: Item) -> tuple[list[str], str]:
+    """The names of a FROM's stage or of an ARG, and the comment right before it, which may describe one of them."""
     instruction = item.instruction
     if not item.line.comments or not isinstance(instruction, From | Arg):
-        return
-    keys = (
+        return [], ""
+    names = (
         [name for name, _ in instruction.pairs] if isinstance(instruction, Arg) else [instruction.name or ""]
     )
-    text = item.line.comments[-1].text.lstrip("#").strip()
+    return names, item.line.comments[-1].text.lstrip("#").strip()
+
+
+def check_description(item: Item) -> Iterator[Result]:
+    instruction = item.instruction
+    keys, text = described(item)
     if not text or not keys[0] or text.split()[0] in keys or DIRECTIVE.fullmatch(item.line.comments[-1].text):
         return
     name = type(instruction).__name__.upper()

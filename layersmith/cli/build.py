@@ -141,7 +141,7 @@ def build_options(parser: argparse.ArgumentParser) -> None:
 
 def build(args: argparse.Namespace) -> int:
     """Build an image."""
-    status = None if args.call == "build" else called(args)
+    status = called(args)
     if status is not None:
         return status
     if args.dry_run or args.print_graph:

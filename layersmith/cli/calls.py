@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from layersmith.errors import UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
     from layersmith.buildfile.instructions import Instruction, Stage
     from layersmith.buildfile.parser import Item
@@ -165,19 +165,14 @@ class _Outlined:
 
 def _descriptions(item: Item) -> Iterator[tuple[str, str]]:
     """(name, description) that the last comment before FROM or ARG gives it."""
-    from layersmith.buildfile.instructions import Arg
+    from layersmith.buildfile.checks import described
 
-    if not item.line.comments:
-        return
-    first, _, rest = item.line.comments[-1].text.lstrip("#").strip().partition(" ")
-    instruction = item.instruction
-    names = (
-        [name for name, _ in instruction.pairs]
-        if isinstance(instruction, Arg)
-        else [getattr(instruction, "name", None)]
-    )
-    if first in names or first.lower() in names:
-        yield (first if first in names else first.lower()), rest.strip()
+    names, text = described(item)
+    first, _, rest = text.partition(" ")
+    for name in (first, first.lower()):
+        if name and name in names:
+            yield name, rest.strip()
+            return
 
 
 def _sources(instructions: Iterable[Instruction]) -> Iterator[str]:
@@ -196,7 +191,9 @@ def _last(fields: dict[str, str | None]) -> str:
     return target.rpartition("/")[2]
 
 
-def _asked(mounts: list[dict[str, str | None]], kind: str, name: Any) -> list[dict[str, object]]:
+def _asked(
+    mounts: list[dict[str, str | None]], kind: str, name: Callable[[dict[str, str | None]], str]
+) -> list[dict[str, object]]:
     found: dict[str, bool] = {}
     for fields in mounts:
         if fields.get("type") == kind:

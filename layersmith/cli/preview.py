@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from layersmith.plan import Plan
-    from layersmith.progress import Event
     from layersmith.solve.forecast import Forecast
     from layersmith.store import Store
 
@@ -28,6 +27,7 @@ def preview(args: Namespace) -> int:
     from layersmith.build import planned_for, trees_of
     from layersmith.cli.build import bases_of
     from layersmith.cli.caches import caches_of
+    from layersmith.cli.progress.plain import QuietProgress
     from layersmith.cli.request import build_request
     from layersmith.progress import NullProgress
     from layersmith.solve import Solver
@@ -46,23 +46,13 @@ def preview(args: Namespace) -> int:
             progress=silent,
             fetch=_never,
         )
-        with caches_of(args).known(store, _Notices(), scratch=thrown_away):
+        with caches_of(args).known(store, QuietProgress(), scratch=thrown_away):
             forecasts = forecast(solver)
     if args.print_graph:
         sys.stdout.write(_drawn(args.print_graph, plans, forecasts))
     else:
         _print_plan(args, plans, forecasts)
     return 0
-
-
-class _Notices:
-    """A Progress that says nothing but what a person should know."""
-
-    def emit(self, event: Event) -> None:
-        from layersmith.progress import Notice
-
-        if isinstance(event, Notice):
-            print(f"{event.level}: {event.text}", file=sys.stderr)
 
 
 @contextmanager

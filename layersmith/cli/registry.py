@@ -119,13 +119,14 @@ def push(args: Namespace) -> int:
 
     names = [name.removeprefix("docker://") for name in args.destinations or [args.image]]
     with open_store(args) as store:
-        descriptor = _selected(args, store)
+        built = store.refs.resolve(args.image)
+        descriptor = _selected(args, store, built)
         with _display(args) as progress:
             moves = Moves(progress)
             with open_registry(args, moves) as registry:
                 for name in names:
                     registry.push(store, descriptor, registry.config.reference(name), jobs=_jobs(args))
-        moves.note(store, _build_of(store, store.refs.resolve(args.image)))
+        moves.note(store, _build_of(store, built))
     if args.digestfile:
         Path(args.digestfile).write_text(descriptor.digest + "\n", encoding="ascii")
     print(descriptor.digest)
@@ -137,13 +138,12 @@ def _build_of(store: Store, descriptor: Descriptor) -> Build | None:
     return next((build for build in store.builds.recent(_BUILDS) if build.image == descriptor.digest), None)
 
 
-def _selected(args: Namespace, store: Store) -> Descriptor:
-    """The image to push, with the media types and the compression that were asked for."""
+def _selected(args: Namespace, store: Store, descriptor: Descriptor) -> Descriptor:
+    """The image to push, of ``descriptor``, with the media types and the compression that were asked for."""
     from layersmith.image import select
     from layersmith.layer.compress import parse_compression
     from layersmith.transport import Output, save
 
-    descriptor = store.refs.resolve(args.image)
     if args.platform:
         descriptor = select(store, descriptor, platform_of(args))
     if not args.format and not args.compression and not args.force_compression:

@@ -119,9 +119,7 @@ def _add_source(source: str, checksum: str | None, *, keep_git_dir: bool) -> ops
     if is_git_url(source):
         return ops.GitSource(source, checksum, keep_git_dir)
     if values.is_url(source):
-        if checksum is not None:
-            values.checksum(checksum)
-        return ops.HttpSource(source, checksum)
+        return ops.HttpSource(source, None if checksum is None else values.checksum(checksum))
     return ops.PathSource(source, ops.ContextInput())
 
 

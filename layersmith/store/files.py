@@ -51,9 +51,16 @@ def explained(error: OSError, path: Path | str) -> StoreError:
 
 def fsync_directory(path: Path) -> None:
     """Make the names in ``path`` durable."""
+    with _opened(path) as fd:
+        os.fsync(fd)
+
+
+@contextlib.contextmanager
+def _opened(path: Path) -> Iterator[int]:
+    """A descriptor of the directory ``path`` for a block."""
     fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
-        os.fsync(fd)
+        yield fd
     finally:
         os.close(fd)
 
@@ -95,27 +102,17 @@ def spread_children(path: Path) -> None:
     Without it they crowd together, and ext4 passes over the inodes of what was deleted there within some minutes one by
     one: to write 27,000 files where as many were just removed took 9 s instead of 3.
     """
-    fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
+    with _opened(path) as fd, contextlib.suppress(OSError):
         fcntl.ioctl(fd, _FS_IOC_SETFLAGS, struct.pack("i", _flags(fd) | _FS_TOPDIR_FL))
-    except OSError:
-        pass
-    finally:
-        os.close(fd)
 
 
 def is_spread(path: Path) -> bool:
     """Whether `spread_children` had an effect on ``path``."""
     try:
-        fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        with _opened(path) as fd:
+            return bool(_flags(fd) & _FS_TOPDIR_FL)
     except OSError:
         return False
-    try:
-        return bool(_flags(fd) & _FS_TOPDIR_FL)
-    except OSError:
-        return False
-    finally:
-        os.close(fd)
 
 
 def _flags(fd: int) -> int:

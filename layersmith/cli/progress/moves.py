@@ -24,12 +24,12 @@ class Moves:
         self._moved: dict[tuple[str, str], Moved] = {}
 
     def emit(self, event: Event) -> None:
-        now = time.time()
         if isinstance(event, LayerUnpacked):
-            what = event.digest[7:19]
+            now, what = time.time(), event.digest[7:19]
             with self._lock:
                 self._moved["unpack", what] = Moved("unpack", what, event.size, now - event.seconds, now)
-        if isinstance(event, Transfer):
+        elif isinstance(event, Transfer):
+            now = time.time()
             with self._lock:
                 first = self._moved.get((event.direction, event.what))
                 began = now if first is None else first.started
