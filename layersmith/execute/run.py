@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import selectors
 import shlex
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
@@ -21,6 +22,7 @@ from layersmith.errors import Cancelled, CommandError, StepError
 from layersmith.execute.cachemounts import cache_directory
 from layersmith.execute.hidden import hiding_overlay
 from layersmith.execute.mask import Mask
+from layersmith.execute.mountpoints import make_mount_points
 from layersmith.execute.settings import RunSettings
 from layersmith.execute.tree import Tree
 from layersmith.linux import caps, cgroups, hostfiles
@@ -68,6 +70,8 @@ class Runner:
         self.progress = progress
         self.stop = stop
         self.overlays = Overlays()
+        self._mutex = threading.Lock()
+        self._mount_points: Path | None = None
 
     def expect(self, op: ops.ExecOp) -> None:
         """`run` is about to be called with ``op``: what it will need besides its files can be made meanwhile."""
@@ -108,7 +112,7 @@ class Runner:
         with ExitStack() as exit_stack:
             cgroup = exit_stack.enter_context(cgroups.create(self.settings.limits))
             root = Overlay(
-                tuple(os.fspath(p) for p in lowers),
+                (*(os.fspath(p) for p in lowers), os.fspath(self.mount_points())),
                 os.fspath(pending.path),
                 os.fspath(pending.work),
                 userxattr=self.isolation.userxattr,
@@ -116,6 +120,13 @@ class Runner:
             root = exit_stack.enter_context(self.overlays.mountable(root, pending.work.parent / "merged"))
             making = _Making(self, op, pending, trees, cgroup, exit_stack)
             yield Prepared(making.sandbox(root), cgroup, tuple(making.secrets))
+
+    def mount_points(self) -> Path:
+        """The directory to put below all layers, made when first asked for."""
+        with self._mutex:
+            if self._mount_points is None:
+                self._mount_points = make_mount_points(self.store.temporary("mountpoints"))
+            return self._mount_points
 
     def connect(self, op: ops.ExecOp) -> Connection:
         """The network of ``op``."""

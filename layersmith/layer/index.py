@@ -15,8 +15,10 @@ import struct
 import zlib
 from array import array
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING
+from weakref import WeakKeyDictionary
 
 from layersmith.errors import StoreError
 from layersmith.layer.entry import LNK, REG, SYM, Entry
@@ -33,8 +35,12 @@ ELSEWHERE = (1 << 64) - 1
 MAGIC = b"lsindex1"
 HEADER = struct.Struct("<8s36sIQQQ")  # magic, boot, checksum of what follows, count, offsets at, lists at
 RECORD = struct.Struct("<cBHIIqQQIIHHI")  # kind .. minor, lengths of key, link, xattrs
+_MTIME_AT, _SIZE_AT, _OFFSET_AT = (struct.calcsize(f) for f in ("<cBHII", "<cBHIIq", "<cBHIIqQ"))
 _KEY_LENGTH_AT = struct.calcsize("<cBHIIqQQII")
 _SMALL = 1 << 20
+_KEPT = 1 << 16
+"""Bytes of the largest index that is kept open, and how many are at most."""
+_MOST_KEPT = 512
 XATTR = struct.Struct("<HI")
 
 
@@ -66,6 +72,7 @@ class LayerIndex:
                 raise _damaged(path)
         self._bytes = memoryview(self._view)
         self._offsets = self._bytes[offsets_at:lists_at].cast("Q")
+        self._records_end = offsets_at
         if len(self._offsets) != count:
             raise _damaged(path)
         opaque, at = _unpack_list(self._view, lists_at)
@@ -121,6 +128,25 @@ class LayerIndex:
             ):
                 number = bisect(self._view, self._offsets, key + b"\1")
 
+    def same_but_times(self, other: LayerIndex) -> bool:
+        """Whether both are of the same entries in the same order, mtimes (and where the tars have contents) aside."""
+        if (
+            self._offsets != other._offsets
+            or self.external != other.external
+            or self._opaque != other._opaque
+        ):
+            return False
+        ours, theirs = self._view, other._view
+        for at, end in pairwise((*sorted(self._offsets), self._records_end)):
+            mtime, size, offset = at + _MTIME_AT, at + _SIZE_AT, at + _OFFSET_AT
+            if (
+                ours[at:mtime] != theirs[at:mtime]
+                or ours[size:offset] != theirs[size:offset]
+                or ours[offset + 8 : end] != theirs[offset + 8 : end]
+            ):
+                return False
+        return True
+
     def __iter__(self) -> Iterator[Entry]:
         """All entries, parents first."""
         for at in self._offsets:
@@ -130,9 +156,9 @@ class LayerIndex:
         return len(self._offsets)
 
     def close(self) -> None:
-        self._offsets.release()
-        self._bytes.release()
-        if not isinstance(self._view, bytes):
+        if not isinstance(self._view, bytes):  # a small one is shared: see `open_index`
+            self._offsets.release()
+            self._bytes.release()
             self._view.close()
 
     def _entry(self, at: int) -> Entry:
@@ -163,10 +189,26 @@ class LayerIndex:
         )
 
 
+_kept: WeakKeyDictionary[Store, dict[str, tuple[tuple[int, int, int], LayerIndex]]] = WeakKeyDictionary()
+"""Of each store, by key: a file's inode, mtime and size, and what was in it."""
+
+
 def open_index(store: Store, key: str) -> LayerIndex | None:
-    """The index under ``key`` (a DiffID, or that of a variant); None if there is none, or it is damaged."""
+    """The index under ``key`` (a DiffID, or that of a variant); None if there is none, or it is damaged.
+
+    Small ones are kept: each step of a build asks for those of all layers below it.
+    """
+    path = index_path(store, key)
     try:
-        return LayerIndex(index_path(store, key), store.snapshots.boot)
+        status = path.stat()
+        version = status.st_ino, status.st_mtime_ns, status.st_size
+        kept = _kept.setdefault(store, {})
+        known = kept.get(key)
+        if known is None or known[0] != version:
+            known = version, LayerIndex(path, store.snapshots.boot)
+            if status.st_size <= _KEPT and len(kept) < _MOST_KEPT:
+                kept[key] = known
+        return known[1]
     except (FileNotFoundError, StoreError):
         return None
 

@@ -6,7 +6,7 @@ import errno
 import os
 import signal
 import stat
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Never
 
 from layersmith.dataclass import dataclass
@@ -55,18 +55,45 @@ def environment(process: Process, identity: Identity) -> dict[str, str]:
     return {"HOME": identity.home, **dict(process.env)}
 
 
+IGNORED = (signal.SIGPIPE, signal.SIGXFSZ)
+"""What Python ignores, and execve would inherit."""
+
+
 def run(args: tuple[str, ...], env: Mapping[str, str]) -> Never:
     """Replace the process, or say on stderr why not and exit with 126 or 127 as a shell does."""
-    for number in (signal.SIGPIPE, signal.SIGXFSZ):  # what Python ignores, execve would inherit
+    for number in IGNORED:
         signal.signal(number, signal.SIG_DFL)
     signal.pthread_sigmask(signal.SIG_SETMASK, ())
-    status, message = _execute(args, env)
+    _try(args, env, lambda path: os.execve(path, args, env))
+    raise AssertionError("execve returned")
+
+
+def spawn(args: tuple[str, ...], env: Mapping[str, str]) -> int:
+    """The process id of a child, in a session of its own, that runs ``args``; else as `run`.
+
+    Not by fork: the child borrows this process' memory until its execve (posix_spawn(3)), which saves copying a
+    Python's page tables, and then its pages one by one as both go on.
+    """
+    return _try(
+        args,
+        env,
+        lambda path: os.posix_spawn(path, args, env, setsid=True, setsigmask=(), setsigdef=IGNORED),
+    )
+
+
+def _try(args: tuple[str, ...], env: Mapping[str, str], execute: Callable[[str], int]) -> int:
+    found = _execute(args, env, execute)
+    if isinstance(found, int):
+        return found
+    status, message = found
     os.write(2, f"layersmith: {message}\n".encode("utf-8", "surrogateescape"))
     os._exit(status)
 
 
-def _execute(args: tuple[str, ...], env: Mapping[str, str]) -> tuple[int, str]:
-    """The status and message for having failed."""
+def _execute(
+    args: tuple[str, ...], env: Mapping[str, str], execute: Callable[[str], int]
+) -> int | tuple[int, str]:
+    """What ``execute`` gives for the first path at which there is a program; the status and message for having failed."""
     if not args or not args[0]:
         return NOT_FOUND, "nothing to execute: the command is empty"
     name = args[0]
@@ -76,7 +103,7 @@ def _execute(args: tuple[str, ...], env: Mapping[str, str]) -> tuple[int, str]:
     denied: tuple[int, str] | None = None
     for path in candidates:
         try:
-            os.execve(path, args, env)
+            return execute(path)
         except OSError as error:
             if error.errno in (errno.ENOENT, errno.ENOTDIR) and not os.path.lexists(path):
                 continue

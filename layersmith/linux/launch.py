@@ -217,8 +217,11 @@ class Launch:
         self._set_limits()
         self._enter_directory()
         pid1.block_signals()
+        # A child by posix_spawn has its parent's identity, so the init is to be able to signal whatever it becomes,
+        # and what only a child can do for itself is not to be done.
+        spawn = self.sandbox.init and not fork and not identity.uid and slave < 0 and not self.sandbox.cgroups
         self._tell("ready")
-        if fork or self.sandbox.init:
+        if (fork or self.sandbox.init) and not spawn:
             child, _ = libc.clone(0)
             if child:
                 pid1.supervise(child)
@@ -230,7 +233,10 @@ class Launch:
         self.doing = "drop privileges"
         execute.drop(identity, self.may, setgroups=self.machine.setgroups)
         libc.prctl(libc.PR_SET_PDEATHSIG, signal.SIGKILL)  # changing ids has cleared it
-        execute.run(self.process.args, execute.environment(self.process, identity))
+        environment = execute.environment(self.process, identity)
+        if spawn:
+            pid1.supervise(execute.spawn(self.process.args, environment))
+        execute.run(self.process.args, environment)
 
     def _connect(self, slave: int = -1) -> None:
         """Descriptors 0, 1 and 2: the terminal, or what the caller gave. All others close at exec."""

@@ -28,7 +28,7 @@ def supervise(child: int) -> Never:
     while True:
         number = signal.sigwaitinfo(ALL_SIGNALS).si_signo
         if number != signal.SIGCHLD:
-            with contextlib.suppress(ProcessLookupError):
+            with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.kill(child, number)
             continue
         while True:

@@ -5,6 +5,7 @@ Made once, in the main thread and before any other: the spawner must be forked f
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from pathlib import Path
@@ -23,6 +24,9 @@ from layersmith.solve.results import Made
 from layersmith.solve.scheduler import Stop
 from layersmith.store import Pending, Store
 
+SWITCH = 0.0005
+"""Seconds after which a thread that computes lets another one go on."""
+
 
 class Executor:
     """The runner, the views of steps' files, and the packer's threads; a context manager."""
@@ -38,6 +42,8 @@ class Executor:
         scratch: Path,
     ) -> None:
         self.stop = stop
+        # A thread that is woken (its command has ended) else waits 5 ms for one that computes (packing a layer).
+        sys.setswitchinterval(SWITCH)
         self._store = store
         self._discard: list[Pending] = []
         self.merged = Merged(store, scratch / "merged", isolation, progress)

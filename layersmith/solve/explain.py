@@ -7,12 +7,13 @@ same stage.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from layersmith import ops
 from layersmith.dataclass import dataclass
 from layersmith.solve.differences import op_causes
+from layersmith.solve.history import History, comparable
 from layersmith.store.build_record import Build, BuildStep, Cause
 
 if TYPE_CHECKING:
@@ -58,20 +59,20 @@ def parts_of(state: StepState, *, complete: bool) -> dict[str, Any]:
 
 
 def explain(
-    step: BuildStep, build: Build, history: Sequence[Build], *, listing: Listing, flag: str = ""
+    step: BuildStep, build: Build, history: History, *, listing: Listing, flag: str = ""
 ) -> Explained:
-    """Why ``step`` of ``build`` ran. ``history`` are the builds before it, the newest first; ``flag`` made it run."""
+    """Why ``step`` of ``build`` ran. ``history`` are the builds before it; ``flag`` made it run."""
     parts = step.parts or {}
-    same = next((found for found in _steps(history) if _is_same(found[1], parts)), None)
+    same = None
+    if parts.get("parent"):
+        same = next((found for found in history.steps_of(parts["op"]) if _is_same(found[1], parts)), None)
     if flag:
         return Explained((Cause("flag", flag),), "" if same is None else _name(same))
     if same is not None:
         return Explained((Cause("evicted"),), _name(same))
     best: tuple[int, Explained] | None = None
     looked_at = 0
-    for earlier in sorted(
-        history, key=lambda b: (b.buildfile, b.context) != (build.buildfile, build.context)
-    ):
+    for earlier in history.nearest_first(build):
         found = _counterpart(step, earlier)
         if found is None:
             continue
@@ -86,14 +87,6 @@ def explain(
     return Explained((Cause("new"),)) if best is None else best[1]
 
 
-def _steps(history: Iterable[Build]) -> Iterator[tuple[Build, BuildStep]]:
-    for build in history:
-        for step in build.steps:
-            # Records of layersmith before 0.2 have the operation in words.
-            if step.outcome in ("ran", "hit") and step.parts and isinstance(step.parts.get("identity"), dict):
-                yield build, step
-
-
 def _name(found: tuple[Build, BuildStep]) -> str:
     return f"{found[0].id}/{found[1].number}"
 
@@ -103,7 +96,7 @@ def _is_same(step: BuildStep, parts: dict[str, Any]) -> bool:
     theirs = step.parts or {}
     if theirs.get("op") != parts["op"] or theirs.get("epoch") != parts.get("epoch"):
         return False
-    if not parts.get("parent") or theirs.get("parent") != parts["parent"]:
+    if theirs.get("parent") != parts["parent"]:
         return False
     return not _different(theirs.get("inputs", {}), parts["inputs"])
 
@@ -124,7 +117,7 @@ def _counterpart(step: BuildStep, earlier: Build) -> BuildStep | None:
     """The step of an earlier build that ``step`` is to be compared with."""
     parts = step.parts or {}
     kind = parts["identity"]["type"]
-    candidates = [one for _, one in _steps([earlier]) if (one.parts or {})["identity"]["type"] == kind]
+    candidates = [one for one in comparable(earlier) if (one.parts or {})["identity"]["type"] == kind]
     alike = [
         (same_op, one.stage == step.stage, one)
         for one in candidates

@@ -31,6 +31,8 @@ class Merged:
         self._lock = threading.Lock()
         self._mounts = ExitStack()
         self._mounted: dict[ChainID, Path] = {}
+        self._unpacked: dict[StackedLayer, tuple[Path, bool]] = {}
+        """The directories of layers that were asked for before, and whether they hide all below."""
 
     def __enter__(self) -> Merged:
         self._directory.mkdir(parents=True)
@@ -49,15 +51,20 @@ class Merged:
             if own is not None:
                 paths.append(own)
                 continue
-            layer = stacked.layer()
-            below = [s.layer() for s in stack[:position]]
-            path = unpack(
-                self.store, layer, below, xattr_namespace=self.xattr_namespace, progress=self.progress
-            )
-            if hides_all_below(self.store, layer):
+            known = self._unpacked.get(stacked)
+            if known is None:
+                known = self._unpacked[stacked] = self._unpack(stack[: position + 1])
+            path, hides_below = known
+            if hides_below:
                 paths.clear()
             paths.append(path)
         return each_once(paths)
+
+    def _unpack(self, stack: tuple[StackedLayer, ...]) -> tuple[Path, bool]:
+        """The directory of the topmost layer, and whether it hides all others."""
+        *below, layer = (stacked.layer() for stacked in stack)
+        path = unpack(self.store, layer, below, xattr_namespace=self.xattr_namespace, progress=self.progress)
+        return path, hides_all_below(self.store, layer)
 
     def view(self, stack: tuple[StackedLayer, ...], chain: ChainID) -> Path:
         """A directory that shows the files of ``stack``, read-only."""

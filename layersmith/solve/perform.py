@@ -220,26 +220,30 @@ class _Performance:
         if self.state.epoch is not None:
             return None
         for record in self.store.cache.latest(ops.digest(self.op), EARLIER):
-            if record.layer is None or record.inputs.get("epoch") is not None or self.copied_other(record):
+            copied_same = self.copied_same(record)
+            if record.layer is None or record.inputs.get("epoch") is not None or copied_same is False:
                 continue
             # A damaged blob is for whoever needs it to find.
             with suppress(StoreError, TransportError):
                 if self.store.blobs.has(record.layer.descriptor.digest) and same_content(
-                    self.store, record.layer, layer
+                    self.store, record.layer, layer, same_sources=copied_same is True
                 ):
                     return Made(record.layer, record.created)
         return None
 
-    def copied_other(self, record: Record) -> bool:
-        """Whether an earlier copy is known to have read other files, so that no look at its layer is needed."""
+    def copied_same(self, record: Record) -> bool | None:
+        """Whether an earlier copy is known to have read the same files, or others; then no look at them is needed."""
         inputs = record.inputs.get("inputs")
         if (
             not isinstance(self.op, ops.CopyOp)
             or not isinstance(inputs, dict)
             or not self.state.content_known
         ):
-            return False
-        return any(inputs.get(name, digest) != digest for name, digest in self.state.content)
+            return None
+        earlier = [inputs.get(name) for name, _ in self.state.content]
+        if None in earlier:
+            return None
+        return earlier == [digest for _, digest in self.state.content]
 
     def while_wanted(self, items: Iterable[Item]) -> Iterator[Item]:
         for item in items:

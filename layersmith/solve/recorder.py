@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from layersmith.plan import Plan
     from layersmith.progress import Event, Progress
     from layersmith.solve.explain import Explained
+    from layersmith.solve.history import History
     from layersmith.solve.step import StepState
     from layersmith.store import Record, Store
     from layersmith.store.log import LogWriter
@@ -51,7 +52,7 @@ class Recorder:
         self._warnings: list[str] = []
         self._logs: dict[int, LogWriter] = {}
         self._written = 0.0
-        self._history: list[Build] | None = None
+        self._history: History | None = None
         self._plan: Plan | None = None
         self.record: Build | None = None
         """What was last written; at the end, all of it."""
@@ -157,13 +158,14 @@ class Recorder:
 
     def _explain(self, state: StepState, *, complete: bool) -> None:
         from layersmith.solve.explain import explain, parts_of
+        from layersmith.solve.history import History
 
         parts = parts_of(state, complete=complete)
         with self._mutex:
             if "key" in (self._steps[state.index].get("parts") or ()):
                 return  # told before it ran, from all there is
             if self._history is None:
-                self._history = [build for build in self._store.builds.recent(50) if build.id != self.id]
+                self._history = History(self._store.builds, self.id)
             told = self._steps[state.index].get("why")
         for digest, paths in state.listings.items():
             with suppress(StoreError):  # then later builds can't name the file, and nothing worse

@@ -130,6 +130,12 @@ class Builds:
             with contextlib.suppress(StoreError, NotFoundError):
                 yield self.read(name)
 
+    def texts(self, most: int) -> Iterator[tuple[str, bytes]]:
+        """Ids and records of the ``most`` latest builds, the newest first; the records not parsed, nor looked at."""
+        for name in self.ids()[:most]:
+            with contextlib.suppress(FileNotFoundError):
+                yield name, (self.root / name / RECORD).read_bytes()
+
     def find(self, reference: str) -> Build:
         """A build by the beginning of its id, by a name that it gave its image, by ``^N`` (the N-th before the last),
         or, if ``reference`` is empty, the last one.

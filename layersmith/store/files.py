@@ -12,6 +12,7 @@ import os
 import struct
 import time
 from collections.abc import Iterator
+from itertools import count
 from pathlib import Path
 
 from layersmith.errors import StoreError
@@ -120,10 +121,14 @@ def _flags(fd: int) -> int:
     return int(struct.unpack("i", fcntl.ioctl(fd, _FS_IOC_GETFLAGS, bytes(4)))[0])
 
 
+HOLLOW_EACH = 32
+"""Of how many directories one is left for some minutes: a part of the disk holds hundreds."""
+
+
 def remove_tree(path: Path, *, deadline: float | None = None, hollow: Path | None = None) -> bool:
     """Delete ``path`` and all below it; False if ``deadline`` (`time.monotonic`) came first or something resists.
 
-    Directories are moved to ``hollow``, empty, if that is given.
+    Some of its directories are moved to ``hollow``, empty, if that is given.
 
     Subdirectories are first moved up beside ``path``, so depth costs neither file descriptors nor stack, no path is
     ever followed, and what a kill leaves behind are more entries named like ``path`` up to the ``-``, for the next sweep.
@@ -135,11 +140,13 @@ def remove_tree(path: Path, *, deadline: float | None = None, hollow: Path | Non
         return True
     try:
         pending = [path.name]
+        numbers = count()
         while pending:
             if deadline is not None and time.monotonic() > deadline:
                 return False
             try:
-                pending += _remove_level(parent, pending.pop(), hollow)
+                kept = hollow if not next(numbers) % HOLLOW_EACH else None
+                pending += _remove_level(parent, pending.pop(), kept)
             except FileNotFoundError:
                 continue  # another process sweeps, too
             except OSError:

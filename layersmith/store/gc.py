@@ -27,8 +27,7 @@ if TYPE_CHECKING:
     from layersmith.store.store import Store
 
 DEAD = "dead-"
-DEAD_SNAPSHOT = "dead-snapshot-"
-"""How entries of tmp/ begin that await deletion; of snapshots the directories may stay a little longer (`hollow`)."""
+"""How entries of tmp/ begin that await deletion; their directories may stay a little longer (`hollow`)."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,7 @@ import threading
 from pathlib import Path
 
 from layersmith.errors import StoreError
-from layersmith.store.files import DiskFullError, storing, write_all
+from layersmith.store.files import DiskFullError, spread_children, storing, write_all
 from layersmith.store.locks import locked, try_lock_directory
 
 PREFIX = "session-"
@@ -62,6 +62,8 @@ class Session:
                 fd = try_lock_directory(path)
                 if fd is not None:  # else a sweep came between the two calls and took it for a dead one
                     break
+            # Each overlay makes files in its work directory and deletes them again: not all in one part of the disk.
+            spread_children(path)
             self._pins_fd = os.open(path / PINS, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
         self._lock_fd = fd
         self._directory = path

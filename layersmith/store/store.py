@@ -39,7 +39,7 @@ from layersmith.store.files import (
     spread_children,
     storing,
 )
-from layersmith.store.gc import DEAD, DEAD_SNAPSHOT, clear_session, sweep
+from layersmith.store.gc import DEAD, clear_session, sweep
 from layersmith.store.locks import locked
 from layersmith.store.mounts import CacheMounts
 from layersmith.store.refs import Refs
@@ -148,8 +148,7 @@ class Store:
 
     def trash(self, path: Path) -> None:
         """Move ``path`` (in this store) out of the way at once, to be deleted at the end: deleting is slow."""
-        kind = DEAD_SNAPSHOT if path.parent == self.root / "snapshots" else DEAD
-        target = self.tmp / (kind + os.urandom(8).hex())
+        target = self.tmp / (DEAD + os.urandom(8).hex())
         with storing(path), contextlib.suppress(FileNotFoundError):
             try:
                 path.rename(target)
@@ -169,14 +168,10 @@ class Store:
         if not names:
             return True
         place = None
-        if seconds is not None and any(name.startswith(DEAD_SNAPSHOT) for name in names):
+        if seconds is not None and any(name != hollow.NAME for name in names):
             place = hollow.place(self.tmp, self.root / "snapshots")
         gone = [
-            remove_tree(
-                self.tmp / name,
-                deadline=deadline,
-                hollow=place if name.startswith(DEAD_SNAPSHOT) else None,
-            )
+            remove_tree(self.tmp / name, deadline=deadline, hollow=place)
             for name in names
             if name != hollow.NAME
         ]

@@ -60,3 +60,14 @@ def test_everything_else_counts(store: Store, items: list[Item]) -> None:
     one, other = pack(store, ITEMS).layer, pack(store, items).layer
     assert not same_content(store, one, other)
     assert not same_content(store, other, one)
+
+
+def test_copies_of_the_same_sources_are_not_read(store: Store) -> None:
+    """What is known of their contents need not be found out; their entries count all the same."""
+    one = pack(store, ITEMS).layer
+    later = [(entry._replace(mtime=5), content) for entry, content in ITEMS]
+    other, moved = pack(store, later).layer, pack(store, changed(2, mode=0o600)).layer
+    for layer in (one, other, moved):
+        store.blobs.path(layer.descriptor.digest).unlink()
+    assert same_content(store, one, other, same_sources=True)
+    assert not same_content(store, one, moved, same_sources=True)

@@ -330,7 +330,9 @@ def test_no_descriptor_leaks(any_box: Box) -> None:
 def test_signal_state_is_clean(any_box: Box) -> None:
     """No signal is blocked or ignored: what Python ignores (SIGPIPE, SIGXFSZ) must not reach the command."""
     found = fields(any_box("cat /proc/self/status", args=("/bin/cat", "/proc/self/status"))["output"])
-    assert (found["SigBlk"], found["SigIgn"]) == ("0" * 16, "0" * 16)
+    assert found["SigBlk"] == "0" * 16
+    # posix_spawn leaves 32 and 33 ignored, which are libc's own and which it sets up in every program that uses them.
+    assert int(found["SigIgn"], 16) & ~(0b11 << 31) == 0
 
 
 def test_terminal(any_box: Box) -> None:

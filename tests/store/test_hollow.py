@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from layersmith.store import Store, hollow
+from layersmith.store import Store, files, hollow
 
 Disk = namedtuple("Disk", "f_bavail f_frsize f_favail")
 
@@ -17,13 +17,14 @@ Disk = namedtuple("Disk", "f_bavail f_frsize f_favail")
 @pytest.fixture
 def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A store on ext4 with room, whatever this machine has."""
+    monkeypatch.setattr(files, "HOLLOW_EACH", 1)
     monkeypatch.setattr(hollow, "is_spread", lambda path: True)
     monkeypatch.setattr(hollow.os, "statvfs", lambda path: Disk(1 << 30, 4096, 1 << 30))
     return tmp_path / "store"
 
 
 def trash_a_tree(root: Path) -> None:
-    """Five directories and five files, moved aside in one command."""
+    """Five directories and five files, moved aside in one command, whose own directory is a sixth."""
     with Store.open(root) as store:
         top = root / "snapshots" / "tree"
         for number in range(4):
@@ -40,11 +41,11 @@ def kept(root: Path) -> list[Path]:
 def test_files_go_at_once_and_directories_later(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """After the minutes that ext4 minds what was deleted, the next command takes them away."""
     trash_a_tree(root)
-    assert len(kept(root)) == 5
+    assert len(kept(root)) == 6
     assert not [path for path in (root / "tmp").rglob("*") if path.is_file()]
     with Store.open(root):
         pass
-    assert len(kept(root)) == 5
+    assert len(kept(root)) == 6
     now = time.time()
     monkeypatch.setattr(hollow.time, "time", lambda: now + hollow.SECONDS + 61)
     with Store.open(root):
@@ -73,3 +74,15 @@ def test_none_on_other_file_systems(root: Path, monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(hollow, "is_spread", lambda path: False)
     trash_a_tree(root)
     assert os.listdir(root / "tmp") == []
+
+
+def test_few_of_many_directories_stay(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One in a part of the disk does: to delete them all later takes as long as to delete them now."""
+    monkeypatch.setattr(files, "HOLLOW_EACH", 32)
+    with Store.open(root) as store:
+        top = root / "snapshots" / "tree"
+        for number in range(99):
+            (top / f"d{number}").mkdir(parents=True)
+        store.trash(top)
+    assert not top.exists()
+    assert 4 <= len(kept(root)) <= 5
