@@ -71,7 +71,7 @@ class Index:
         return _document({"manifests": [manifest.to_json() for manifest in self.manifests]}, self)
 
     @classmethod
-    def from_json(cls, data: bytes) -> Index:
+    def from_json(cls, data: bytes, *, most: int = MAX_DESCRIPTORS) -> Index:
         """Read an index.
 
         Raises:
@@ -81,7 +81,7 @@ class Index:
         if fields.has("layers") or fields.has("config"):
             raise TransportError("index: has 'layers' or 'config' too, so it could be read as a manifest")
         return cls(
-            manifests=_descriptors(fields, "manifests"),
+            manifests=_descriptors(fields, "manifests", most),
             annotations=fields.pairs("annotations"),
             media_type=fields.text("mediaType", mediatype.OCI_INDEX),
             artifact_type=fields.text("artifactType"),
@@ -133,10 +133,10 @@ def _open(data: bytes, what: str, types: frozenset[str]) -> Fields:
     return fields
 
 
-def _descriptors(fields: Fields, key: str) -> tuple[Descriptor, ...]:
+def _descriptors(fields: Fields, key: str, most: int = MAX_DESCRIPTORS) -> tuple[Descriptor, ...]:
     found = fields.objects(key)
-    if len(found) > MAX_DESCRIPTORS:
-        raise TransportError(f"{key}: {len(found)} entries", hint=f"at most {MAX_DESCRIPTORS} are read")
+    if len(found) > most:
+        raise TransportError(f"{key}: {len(found)} entries", hint=f"at most {most} are read")
     return tuple(Descriptor.from_fields(entry) for entry in found)
 
 

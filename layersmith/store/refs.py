@@ -19,6 +19,9 @@ from layersmith.store.session import Session
 
 _SHORTEST_ID = 4
 
+MOST_NAMES = 1_000_000
+"""Entries of the store's own index that are read: more than of an index from elsewhere."""
+
 
 class Refs:
     """The names of a store's images."""
@@ -139,7 +142,7 @@ class Refs:
         except FileNotFoundError:
             return ()
         try:
-            return Index.from_json(data).manifests
+            return Index.from_json(data, most=MOST_NAMES).manifests
         except TransportError as error:
             raise StoreError(
                 f"the store's {self._index} is damaged: {error.message}",

@@ -123,3 +123,13 @@ def test_a_damaged_index_is_named(store: Store) -> None:
         store.refs.get("demo")
     with pytest.raises(StoreError, match=r"index\.json"):
         store.refs.set("demo", A)
+
+
+def test_more_names_than_an_image_may_have_manifests(store: Store) -> None:
+    """What bounds an index from elsewhere does not bound the store's own."""
+    digest = store.blobs.put(b"{}")
+    entry = {"mediaType": "application/vnd.oci.image.manifest.v1+json", "digest": digest, "size": 2}
+    names = [f"localhost/image{number}:latest" for number in range(10_001)]
+    entries = [{**entry, "annotations": {"org.opencontainers.image.ref.name": name}} for name in names]
+    (store.root / "index.json").write_text(json.dumps({"schemaVersion": 2, "manifests": entries}))
+    assert len(store.refs.list()) == 10_001
