@@ -9,10 +9,10 @@ from __future__ import annotations
 import os
 import selectors
 import shlex
-import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
+from functools import cached_property
 from pathlib import Path
 from typing import Protocol
 
@@ -70,8 +70,6 @@ class Runner:
         self.progress = progress
         self.stop = stop
         self.overlays = Overlays()
-        self._mutex = threading.Lock()
-        self._mount_points: Path | None = None
 
     def expect(self, op: ops.ExecOp) -> None:
         """`run` is about to be called with ``op``: what it will need besides its files can be made meanwhile."""
@@ -112,7 +110,7 @@ class Runner:
         with ExitStack() as exit_stack:
             cgroup = exit_stack.enter_context(cgroups.create(self.settings.limits))
             root = Overlay(
-                (*(os.fspath(p) for p in lowers), os.fspath(self.mount_points())),
+                (*(os.fspath(p) for p in lowers), os.fspath(self.mount_points)),
                 os.fspath(pending.path),
                 os.fspath(pending.work),
                 userxattr=self.isolation.userxattr,
@@ -121,12 +119,10 @@ class Runner:
             making = _Making(self, op, pending, trees, cgroup, exit_stack)
             yield Prepared(making.sandbox(root), cgroup, tuple(making.secrets))
 
+    @cached_property
     def mount_points(self) -> Path:
-        """The directory to put below all layers, made when first asked for."""
-        with self._mutex:
-            if self._mount_points is None:
-                self._mount_points = make_mount_points(self.store.temporary("mountpoints"))
-            return self._mount_points
+        """The directory to put below all layers. Two steps at once may make two, which are the same."""
+        return make_mount_points(self.store.temporary("mountpoints"))
 
     def connect(self, op: ops.ExecOp) -> Connection:
         """The network of ``op``."""

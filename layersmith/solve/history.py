@@ -6,7 +6,6 @@ wants one of them, and to parse fifty takes as long as several small steps.
 
 from __future__ import annotations
 
-import json
 from collections import defaultdict
 from collections.abc import Iterator
 from functools import cached_property
@@ -49,8 +48,8 @@ class _Record:
     def build(self) -> Build | None:
         """None where the record is damaged."""
         try:
-            return Build.from_json(json.loads(self.text))
-        except (ValueError, KeyError, TypeError, AttributeError):
+            return Build.parse(self.text)
+        except ValueError:
             return None
 
     @cached_property

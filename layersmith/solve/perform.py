@@ -240,10 +240,8 @@ class _Performance:
             or not self.state.content_known
         ):
             return None
-        earlier = [inputs.get(name) for name, _ in self.state.content]
-        if None in earlier:
-            return None
-        return earlier == [digest for _, digest in self.state.content]
+        ((name, digest),) = self.state.content
+        return inputs[name] == digest if name in inputs else None
 
     def while_wanted(self, items: Iterable[Item]) -> Iterator[Item]:
         for item in items:

@@ -182,6 +182,16 @@ class Build:
         return {"version": VERSION, **value, "steps": [step.to_json() for step in self.steps]}
 
     @classmethod
+    def parse(cls, data: bytes) -> Build:
+        """A record as it is kept. Raises ValueError on what is none."""
+        import json
+
+        try:
+            return cls.from_json(json.loads(data))
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise ValueError(str(error)) from error
+
+    @classmethod
     def from_json(cls, value: dict[str, Any]) -> Build:
         """Members that it does not know are left out. Raises KeyError, TypeError, ValueError on what is no record."""
         known = {name: value[name] for name in cls.__slots__ if name in value}

@@ -91,14 +91,12 @@ class Builds:
             NotFoundError: there is none.
             StoreError: it is damaged.
         """
-        import json
-
         path = self.root / build / RECORD
         try:
-            found = Build.from_json(json.loads(path.read_bytes()))
+            found = Build.parse(path.read_bytes())
         except FileNotFoundError:
             raise NotFoundError(f"there is no build {build}", hint="`layersmith builds` lists them") from None
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
+        except ValueError as error:
             raise StoreError(
                 f"the record of build {build} is damaged: {error}", hint=f"`layersmith builds rm {build}`"
             ) from error

@@ -131,7 +131,7 @@ def remove_tree(path: Path, *, deadline: float | None = None, hollow: Path | Non
     Some of its directories are moved to ``hollow``, empty, if that is given.
 
     Subdirectories are first moved up beside ``path``, so depth costs neither file descriptors nor stack, no path is
-    ever followed, and what a kill leaves behind are more entries named like ``path`` up to the ``-``, for the next sweep.
+    ever followed, and what a kill leaves behind are more entries named ``dead-…`` for the next sweep.
     """
     clean = True
     try:
@@ -168,7 +168,7 @@ def _remove_level(parent: int, name: str, hollow: Path | None) -> list[str]:
         with os.scandir(fd) as entries:
             for entry in entries:
                 if entry.is_dir(follow_symlinks=False):
-                    target = f"{name.rpartition('-')[0]}-{os.urandom(8).hex()}"
+                    target = f"dead-{os.urandom(8).hex()}"
                     try:
                         os.rename(entry.name, target, src_dir_fd=fd, dst_dir_fd=parent)
                     except PermissionError:

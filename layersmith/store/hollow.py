@@ -1,8 +1,8 @@
 """Directories of what was deleted, empty, for some minutes more. In: a store's tmp/. Out: where to leave them.
 
-ext4 puts a new snapshot or work directory (see `files.spread_children`) where the disk has the fewest directories (fs/ext4/ialloc.c,
-find_group_orlov), and looks at every inode there that was deleted within the last minutes before it takes another
-(recently_deleted). So whoever deletes a tree invites the next one into the slowest place of the disk, again and again.
+ext4 puts a new snapshot or work directory (see `files.spread_children`) where the disk has the fewest directories
+(fs/ext4/ialloc.c, find_group_orlov), and looks at every inode there that was deleted within the last minutes before it
+takes another (recently_deleted). So whoever deletes a tree invites the next one into the slowest place of the disk, again and again.
 Of what is deleted files go at once, then, and directories when that time is over: meanwhile they keep others away.
 """
 

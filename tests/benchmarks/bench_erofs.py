@@ -84,7 +84,7 @@ class Image:
 
     def finish(self, fd: int, end: int) -> None:
         meta = -(-end // BLOCK) * BLOCK
-        at = meta + -(-len(self.entries) * INODE.size // BLOCK) * BLOCK
+        at = start = meta + -(-len(self.entries) * INODE.size // BLOCK) * BLOCK
         inodes, data = [], []
         for number, (entry, offset) in enumerate(self.entries):
             kind, _ = KINDS[entry.kind]
@@ -104,7 +104,6 @@ class Image:
                 )
             )
         os.pwrite(fd, b"".join(inodes), meta)
-        start = meta + -(-len(self.entries) * INODE.size // BLOCK) * BLOCK
         whole = b"".join(data)
         os.pwrite(fd, whole, start)
         blocks = (start + len(whole)) >> BLOCK_BITS
