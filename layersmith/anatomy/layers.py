@@ -75,7 +75,13 @@ def layers(store: Store, image: Image) -> Iterator[LayerSummary]:
                     size += entry.size
         index.close()
         yield LayerSummary(
-            line.number, line.layer, line.history, files, removed, size, store.snapshots.find(key)
+            line.number,
+            line.layer,
+            line.history,
+            files,
+            removed,
+            size,
+            store.snapshots.find(key, images=True),
         )
 
 

@@ -42,6 +42,7 @@ def into(isolation: Isolation, progress: Progress | None = None) -> Unpacking:
                     below,
                     xattr_namespace="user" if isolation.userxattr else "trusted",
                     ignore_chown_errors=isolation.single_id,
+                    images=isolation.mounts_images,
                     progress=progress,
                 )
 

@@ -81,6 +81,7 @@ def lowers(store: Store, image: Image, isolation: Isolation) -> tuple[Path, ...]
         image.layers,
         xattr_namespace=xattr_namespace(isolation),
         ignore_chown_errors=isolation.single_id,
+        images=isolation.mounts_images,
     )
 
 

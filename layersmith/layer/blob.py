@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from typing import TYPE_CHECKING
@@ -13,10 +13,10 @@ from layersmith.errors import DigestMismatchError, StoreError
 from layersmith.layer.compress import decompress
 from layersmith.layer.entry import DIR
 from layersmith.layer.index import LayerIndex, index_path, open_index
-from layersmith.layer.index_writer import index_writer
+from layersmith.layer.index_writer import IndexWriter, index_writer
 from layersmith.layer.pipeline import Feed
 from layersmith.layer.place import Placement
-from layersmith.layer.tar.reader import Body, TarReader, pieces
+from layersmith.layer.tar.reader import Body, TarReader, pieces, too_large
 from layersmith.layer.tar.writer import PIECE
 from layersmith.oci.descriptor import Layer
 
@@ -35,8 +35,14 @@ class Limits:
 
 
 @contextmanager
-def open_tar(store: Store, layer: Layer, limits: Limits | None = None) -> Iterator[TarReader]:
-    """The layer's tar. When the block ends without an error, blob and tar were found to be what their digests say.
+def open_tar(
+    store: Store,
+    layer: Layer,
+    limits: Limits | None = None,
+    *,
+    also: Callable[[memoryview], None] | None = None,
+) -> Iterator[TarReader]:
+    """The layer's tar, read as `open_plain` reads it. ``also`` gets its bytes, too; it must not keep them.
 
     ``limits`` are the store's own unless given. The blob's media type is not asked how it is compressed: the bytes say so themselves.
 
@@ -45,12 +51,35 @@ def open_tar(store: Store, layer: Layer, limits: Limits | None = None) -> Iterat
         TransportError, HostileInputError: it is not a tar, or beyond ``limits``.
     """
     limits = limits or Limits(store.max_layer_size)
+    with open_plain(store, layer, max_size=limits.max_size, also=also) as pieces:
+        yield TarReader(pieces, max_size=limits.max_size, max_entries=limits.max_entries)
+
+
+@contextmanager
+def open_plain(
+    store: Store, layer: Layer, *, max_size: int, also: Callable[[memoryview], None] | None = None
+) -> Iterator[Feed]:
+    """The bytes of the layer's tar, in pieces that stay valid until the next one is asked for.
+
+    When the block ends without an error, all had been read, and blob and tar were found to be what their digests say.
+    Raises as `open_tar`.
+    """
     diff_id = hashlib.sha256()
+    size = 0
+
+    def station(piece: memoryview) -> None:
+        nonlocal size
+        size += len(piece)
+        if size > max_size:
+            raise too_large(max_size)
+        diff_id.update(piece)
+        if also is not None:
+            also(piece)
+
     with store.blobs.open(layer.descriptor) as blob:
-        plain = decompress(blob)
-        feed = Feed(plain.fill, diff_id.update)
+        feed = Feed(decompress(blob).fill, station)
         try:
-            yield TarReader(feed, max_size=limits.max_size, max_entries=limits.max_entries)
+            yield feed
         finally:
             feed.close()
         # A compressed stream may end before its blob does; only the blob's end verifies it.
@@ -62,6 +91,16 @@ def open_tar(store: Store, layer: Layer, limits: Limits | None = None) -> Iterat
             f"but its image says {layer.diff_id}",
             hint="the image is damaged or forged: its config and its layers don't belong together",
         )
+
+
+def index_tar(tar: TarReader, placement: Placement, index: IndexWriter) -> None:
+    """Add all entries of ``tar`` to ``index``."""
+    for entry in tar:
+        placed = placement.place(entry)
+        if placed is not None:
+            for directory in placed[1]:
+                index.add(directory)
+            index.add(placed[0], tar.offset, sparse=tar.sparse is not None)
 
 
 def read_at(store: Store, layer: Layer, offset: int, size: int) -> Iterator[bytes]:
@@ -134,12 +173,7 @@ def _scan(store: Store, layer: Layer, key: str, below: View | None) -> LayerInde
         try:
             placement = Placement(below)
             with open_tar(store, layer) as tar:
-                for entry in tar:
-                    placed = placement.place(entry)
-                    if placed is not None:
-                        for directory in placed[1]:
-                            writer.add(directory)
-                        writer.add(placed[0], tar.offset, sparse=tar.sparse is not None)
+                index_tar(tar, placement, writer)
             writer.finish(index_path(store, key), placement)
         finally:
             writer.abort()

@@ -60,6 +60,10 @@ class Entry(NamedTuple):
         return self.path.rpartition(b"/")[0]
 
 
+ROOT = Entry(b"", DIR, 0o755)
+"""The root directory of a layer or a stack of them that has no entry for it."""
+
+
 class Readable(Protocol):
     """A stream that holds a file's content; ``read(n)`` gives at most ``n`` bytes, and ``b""`` at the end."""
 

@@ -152,6 +152,21 @@ class LayerIndex:
         for at in self._offsets:
             yield self._entry(at)
 
+    def stored(self) -> Iterator[tuple[Entry, int, bool]]:
+        """All entries, parents first, as the tar has them: hard links as LNK, with where each content begins and
+        whether it is in parts there."""
+        return map(self._read, self._offsets)
+
+    def stored_at(self, number: int) -> tuple[Entry, int, bool]:
+        """What comes as number ``number`` of `stored`, from 0 on."""
+        return self._read(self._offsets[number])
+
+    def number(self, path: bytes) -> int | None:
+        """Which of `stored` is the one at ``path``; None if there is none."""
+        key = path.replace(b"/", b"\0")
+        number = bisect(self._view, self._offsets, key)
+        return number if find(self._view, self._offsets, key) is not None else None
+
     def __len__(self) -> int:
         return len(self._offsets)
 

@@ -4,20 +4,23 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from layersmith.errors import HostileInputError
-from layersmith.layer.blob import Limits, layer_index, open_tar
-from layersmith.layer.entry import LNK, Entry
+from layersmith.layer.blob import Limits, index_tar, layer_index, open_plain, open_tar
+from layersmith.layer.entry import LNK, ROOT, Entry
+from layersmith.layer.erofs import UnfitError
 from layersmith.layer.files import Files
+from layersmith.layer.image import ImageWriter, mountable, mounted, worthwhile
 from layersmith.layer.index import index_path, open_index
 from layersmith.layer.index_writer import IndexWriter, index_writer, linked_below
 from layersmith.layer.place import ExternalPath, Placement, shown
 from layersmith.layer.verify import snapshot_problem
-from layersmith.layer.view import ROOT, View
+from layersmith.layer.view import View
 from layersmith.layer.write import SnapshotWriter
 from layersmith.progress import LayerUnpacked
 from layersmith.store.files import storing
@@ -26,7 +29,7 @@ if TYPE_CHECKING:
     from layersmith.layer.tar.reader import TarReader
     from layersmith.oci.descriptor import Layer
     from layersmith.progress import Progress
-    from layersmith.store import Store
+    from layersmith.store import Pending, Store
 
 __all__ = ["Limits", "lowerdirs", "merged_root", "prepare_upper", "unpack"]
 
@@ -38,6 +41,7 @@ def lowerdirs(
     limits: Limits | None = None,
     xattr_namespace: str = "trusted",
     ignore_chown_errors: bool = False,
+    images: bool = False,
 ) -> tuple[Path, ...]:
     """The snapshots of an image's ``layers`` (lowest first), as overlay wants them: topmost first.
 
@@ -60,6 +64,7 @@ def lowerdirs(
             limits=limits,
             xattr_namespace=xattr_namespace,
             ignore_chown_errors=ignore_chown_errors,
+            images=images,
         )
         if hides_all_below(store, layer):
             found.clear()
@@ -89,38 +94,54 @@ def unpack(
     limits: Limits | None = None,
     xattr_namespace: str = "trusted",
     ignore_chown_errors: bool = False,
+    images: bool = False,
     progress: Progress | None = None,
 ) -> Path:
     """The snapshot of one ``layer`` that lies on ``below`` (lowest first); see `lowerdirs`.
 
-    ``progress`` hears of it if there was work to do.
+    With ``images`` it may be where an image is mounted: only for root, after `userns.enter`, and until the store is
+    closed. ``progress`` hears of it if there was work to do.
     """
     key, placement = str(layer.diff_id), Placement(alone=not below)
     index = open_index(store, key)
     if index is not None:
         key, index = layer_index(store, layer, below)
-    for _ in range(2):
-        found = store.snapshots.find(key, whole=partial(_is_whole, store, key))
+    for _ in range(4):
+        images = images and mountable()
+        found = _present(store, key, images=images)
         if found is not None:
             return found
         if index is not None:
             placement = Placement(View(store, below) if key != layer.diff_id else None)
         try:
             with store.lock(f"snapshot-{key}"):
-                found = store.snapshots.find(key, whole=partial(_is_whole, store, key))
-                if found is not None:
-                    return found
-                started = time.monotonic()
-                job = _Job(store, layer, key, placement, limits)
-                path = job.run(xattr_namespace + ".overlay.opaque", ignore_chown_errors=ignore_chown_errors)
-                if progress is not None:
-                    blob = layer.descriptor
-                    progress.emit(LayerUnpacked(blob.digest, blob.size, time.monotonic() - started))
-                return path
+                found = _present(store, key, images=images)
+                if found is None:
+                    started = time.monotonic()
+                    job = _Job(store, layer, key, placement, limits)
+                    if images and worthwhile(layer, index):
+                        made = job.make_image()
+                    else:
+                        opaque = xattr_namespace + ".overlay.opaque"
+                        made = job.make_directory(opaque, ignore_chown_errors=ignore_chown_errors)
+                    if progress is not None:
+                        blob = layer.descriptor
+                        progress.emit(LayerUnpacked(blob.digest, blob.size, time.monotonic() - started))
+                    found = mounted(store, made)
+            if found is not None:
+                return found
         except ExternalPath:
             # Only known once it was read: what this layer is depends on those below.
             key, index = layer_index(store, layer, below)
-    raise AssertionError("a placement on known layers asks for none")
+        except UnfitError:
+            images = False
+    raise AssertionError("a placement on known layers asks for none, and a directory needs no mount")
+
+
+def _present(store: Store, key: str, *, images: bool) -> Path | None:
+    """The directory of a snapshot that is there already."""
+    found = store.snapshots.find(key, whole=partial(_is_whole, store, key), images=images)
+    return None if found is None else mounted(store, found)
 
 
 def _is_whole(store: Store, key: str, path: Path) -> bool:
@@ -138,27 +159,55 @@ class _Job:
         self._layer = layer
         self._key = key
         self._placement = placement
-        self._limits = limits
+        self._limits = limits or Limits(store.max_layer_size)
 
-    def run(self, opaque: str, *, ignore_chown_errors: bool) -> Path:
-        store = self._store
-        pending = store.snapshots.create()
-        index = None if open_index(store, self._key) else index_writer(store)
+    def make_directory(self, opaque: str, *, ignore_chown_errors: bool) -> Path:
+        """Unpack into a directory. ``opaque`` is overlayfs's name for that attribute."""
+        with self._pending() as pending, self._missing_index() as index:
+            writer = SnapshotWriter(pending.path, opaque=opaque, ignore_chown_errors=ignore_chown_errors)
+            try:
+                with open_tar(self._store, self._layer, self._limits) as tar:
+                    self._write(tar, writer, index)
+                writer.finish()
+            finally:
+                writer.close()
+            if index is not None:
+                index.finish(index_path(self._store, self._key), self._placement)
+            return self._store.snapshots.commit(pending, self._key)
+
+    def make_image(self) -> Path:
+        """Unpack into an image. Raises UnfitError for a layer that only a directory can hold."""
+        with self._pending(image=True) as pending, closing(ImageWriter(pending.path)) as writer:
+            with self._missing_index() as index:
+                if index is None:
+                    with open_plain(self._store, self._layer, max_size=self._limits.max_size) as pieces:
+                        for piece in pieces:
+                            writer.write(piece)
+                else:
+                    with open_tar(self._store, self._layer, self._limits, also=writer.write) as tar:
+                        index_tar(tar, self._placement, index)
+                    index.finish(index_path(self._store, self._key), self._placement)
+            known = open_index(self._store, self._key)
+            assert known is not None
+            writer.finish(known)
+            return self._store.snapshots.commit(pending, self._key)
+
+    @contextmanager
+    def _pending(self, *, image: bool = False) -> Iterator[Pending]:
+        pending = self._store.snapshots.create(image=image)
         try:
             with storing(pending.path):
-                writer = SnapshotWriter(pending.path, opaque=opaque, ignore_chown_errors=ignore_chown_errors)
-                try:
-                    with open_tar(store, self._layer, self._limits) as tar:
-                        self._write(tar, writer, index)
-                    writer.finish()
-                finally:
-                    writer.close()
-            if index is not None:
-                index.finish(index_path(store, self._key), self._placement)
-            return store.snapshots.commit(pending, self._key)
+                yield pending
         except BaseException:
-            store.snapshots.discard(pending)
+            self._store.snapshots.discard(pending)
             raise
+
+    @contextmanager
+    def _missing_index(self) -> Iterator[IndexWriter | None]:
+        """A writer for the layer's index, None if there is one."""
+        index = None if open_index(self._store, self._key) else index_writer(self._store)
+        try:
+            yield index
         finally:
             if index is not None:
                 index.abort()

@@ -14,8 +14,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from layersmith.layer.entry import BLK, CHR, DIR, FIFO, REG, SYM, Entry
+from layersmith.layer.image import image_problem
 from layersmith.layer.index import WHT, open_index
 from layersmith.layer.place import shown
+from layersmith.store.snapshots import IMAGE
 
 if TYPE_CHECKING:
     from layersmith.store import Store
@@ -34,8 +36,10 @@ _TYPES = {
 def snapshot_problem(store: Store, key: str, path: Path) -> str:
     """The first difference between the snapshot ``key`` at ``path`` and its file index; ``""`` if there is none.
 
-    A snapshot without an index, or with a damaged one, can't be told to be whole.
+    A snapshot without an index, or with a damaged one, can't be told to be whole. An image is read as a whole.
     """
+    if path.suffix == IMAGE:
+        return image_problem(store, key, path)
     index = open_index(store, key)
     if index is None:
         return "its file index is missing"

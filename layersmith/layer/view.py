@@ -12,15 +12,14 @@ from typing import TYPE_CHECKING, Self
 
 from layersmith.errors import CopyError, NotFoundError, StoreError
 from layersmith.layer.blob import layer_index, read_at, read_sparse
-from layersmith.layer.entry import DIR, REG, SYM, Entry
+from layersmith.layer.entry import DIR, REG, ROOT, SYM, Entry
+from layersmith.layer.image import read_content
 from layersmith.layer.index import WHT, LayerIndex
+from layersmith.store.snapshots import IMAGE
 
 if TYPE_CHECKING:
     from layersmith.oci.descriptor import Layer
     from layersmith.store import Store
-
-ROOT = Entry(b"", DIR, 0o755)
-"""The root directory of a stack in which no layer has an entry for it."""
 
 MAX_LINKS = 40
 _CHUNK = 1 << 20
@@ -140,11 +139,13 @@ class View:
         if found is None or found[1].kind != REG:
             raise NotFoundError(f"{os.fsdecode(path)!r} is not a file of the image")
         number, entry = found
-        snapshot = self._store.snapshots.find(self.keys[number])
-        if snapshot is not None:
+        snapshot = self._store.snapshots.find(self.keys[number], images=True)
+        if snapshot is not None and snapshot.suffix != IMAGE:
             return _read_inside(snapshot, path)
         index = self._indexes[number]
         offset = index.content(path)
+        if snapshot is not None and offset is not None:
+            return read_content(snapshot, offset, entry.size)
         if offset is not None:
             if index.sparse(path):
                 return read_sparse(self._store, self.layers[number], offset)

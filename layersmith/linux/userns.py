@@ -44,6 +44,11 @@ class Isolation:
     gids: int
     warnings: tuple[str, ...] = ()
 
+    @property
+    def mounts_images(self) -> bool:
+        """Whether file systems on a block device, or in a file, may be mounted: never in a user namespace."""
+        return not self.rootless
+
 
 @dataclass(frozen=True, slots=True)
 class Range:

@@ -26,6 +26,7 @@ class Merged:
         self.store = store
         self.progress = progress
         self.userxattr = isolation.userxattr
+        self.images = isolation.mounts_images
         self.xattr_namespace = "user" if isolation.userxattr else "trusted"
         self._directory = directory
         self._lock = threading.Lock()
@@ -63,7 +64,14 @@ class Merged:
     def _unpack(self, stack: tuple[StackedLayer, ...]) -> tuple[Path, bool]:
         """The directory of the topmost layer, and whether it hides all others."""
         *below, layer = (stacked.layer() for stacked in stack)
-        path = unpack(self.store, layer, below, xattr_namespace=self.xattr_namespace, progress=self.progress)
+        path = unpack(
+            self.store,
+            layer,
+            below,
+            xattr_namespace=self.xattr_namespace,
+            images=self.images,
+            progress=self.progress,
+        )
         return path, hides_all_below(self.store, layer)
 
     def view(self, stack: tuple[StackedLayer, ...], chain: ChainID) -> Path:

@@ -165,7 +165,7 @@ def _check_snapshots(store: Store, check: CheckSnapshot | None, *, repair: bool)
             store.trash(path)
         yield Problem("snapshot", path.name, "nothing knows what it is", repair)
     for snapshot in store.snapshots.list():
-        found = "" if snapshot.path.is_dir() else "its directory is missing"
+        found = "" if snapshot.path.exists() else "its files are missing"
         if not found and check is not None:
             found = check(snapshot)
         if found:

@@ -108,7 +108,7 @@ def forget_dangling(store: Store) -> None:
     for snapshot in store.snapshots.list():
         diff_id = snapshot.key.partition("+")[0]
         index = store.layers / f"{snapshot.key.removeprefix('sha256:')}.index"
-        if pinned.isdisjoint((snapshot.key, diff_id)) and not (snapshot.path.is_dir() and index.exists()):
+        if pinned.isdisjoint((snapshot.key, diff_id)) and not (snapshot.path.exists() and index.exists()):
             store.snapshots.remove(snapshot.key)
 
 

@@ -1,7 +1,8 @@
-"""`Snapshots`: snapshots/: unpacked layers, each an overlay lowerdir. In: a key. Out: the directory it names.
+"""`Snapshots`: snapshots/: unpacked layers, each an overlay lowerdir. In: a key. Out: the directory or image it names.
 
 The key is a layer's DiffID, or DiffID+hash for a variant (see `layersmith.layer.unpack`). A directory becomes a
-snapshot by a record alone: nothing is renamed, for it may be mounted as somebody's upper when it does.
+snapshot by a record alone: nothing is renamed, for it may be mounted as somebody's upper when it does. A layer of many
+files may instead be one file, the image of a file system (``.erofs``), which root can mount in place of a directory.
 
 Files of snapshots are not synced, which would cost more than unpacking them again. So a record says in which boot of
 the machine its directory was filled: in any later boot, power may have failed in between, and `find` gives it only to
@@ -22,12 +23,15 @@ from layersmith.store.database import Database
 from layersmith.store.files import DiskFullError, storing
 from layersmith.store.session import SNAPSHOT, Session
 
+IMAGE = ".erofs"
+"""The suffix of snapshots that are one file."""
 _TOUCH = "UPDATE snapshots SET used = ? WHERE key = ?"
 
 
 @dataclass(frozen=True, slots=True)
 class Pending:
-    """A snapshot in the making: an overlay's upper directory ``path`` and its ``work`` directory beside it."""
+    """A snapshot in the making: an overlay's upper directory ``path`` (or an empty file, for an image) and its ``work``
+    directory beside it."""
 
     path: Path
     work: Path
@@ -55,29 +59,35 @@ class Snapshots:
         self._trash = trash
         self._boot = ""
 
-    def create(self) -> Pending:
-        """A fresh directory (mode 0755) to fill. If this process dies before `commit`, a sweep removes it."""
-        name = os.urandom(8).hex()
+    def create(self, *, image: bool = False) -> Pending:
+        """A fresh directory (mode 0755) or file to fill. If this process dies before `commit`, a sweep removes it."""
+        name = os.urandom(8).hex() + (IMAGE if image else "")
         marker = self._session.directory / (SNAPSHOT + name)
         path, work = self._directory / name, marker / "work"
         with storing(path):
             marker.mkdir(mode=0o700)
             work.mkdir(mode=0o700)
-            path.mkdir()
-            path.chmod(0o755)
+            if image:
+                path.touch(mode=0o600, exist_ok=False)
+            else:
+                path.mkdir()
+                path.chmod(0o755)
         return Pending(path, work)
 
     def commit(self, pending: Pending, key: str) -> Path:
         """Make ``pending`` the snapshot ``key``. The layer's blob must be in the store already.
 
-        If there is one already, that one is kept and returned, and ``pending`` is left to be discarded.
+        If there is one already, that one is kept and returned, and ``pending`` is left to be discarded; but a directory
+        takes the place of an image, which not everybody can mount.
         """
         self._session.pin(key)
         now = time.time()
         with self._database.transaction():
             rows = self._database.execute("SELECT directory, boot FROM snapshots WHERE key = ?", (key,))
-            if rows and rows[0][1] == self.boot and (self._directory / rows[0][0]).is_dir():
-                return self._directory / str(rows[0][0])
+            known = self._directory / str(rows[0][0]) if rows else None
+            kept = known is not None and (known.suffix != IMAGE or pending.path.suffix == IMAGE)
+            if known is not None and kept and rows[0][1] == self.boot and known.exists():
+                return known
             self._database.execute(
                 "INSERT OR REPLACE INTO snapshots(key, directory, boot, created, used) VALUES (?, ?, ?, ?, ?)",
                 (key, pending.path.name, self.boot, now, now),
@@ -86,17 +96,22 @@ class Snapshots:
             self._trash(self._directory / row[0])
         return pending.path
 
-    def find(self, key: str, *, whole: Callable[[Path], bool] | None = None) -> Path | None:
-        """The directory of ``key``, or None. It stays for as long as this process runs: a prune spares it.
+    def find(
+        self, key: str, *, whole: Callable[[Path], bool] | None = None, images: bool = False
+    ) -> Path | None:
+        """The directory of ``key``, or with ``images`` its directory or image; or None.
 
-        ``whole`` is asked about a directory of an earlier boot; without it, such a directory is given up.
+        It stays for as long as this process runs: a prune spares it. ``whole`` is asked about what is of an earlier
+        boot; without it, that is given up.
         """
         self._session.pin(key)
         rows = self._database.execute("SELECT directory, boot, used FROM snapshots WHERE key = ?", (key,))
         if not rows:
             return None
         path = self._directory / str(rows[0][0])
-        if not path.is_dir() or (rows[0][1] != self.boot and not (whole is not None and whole(path))):
+        if path.suffix == IMAGE and not images:
+            return None
+        if not path.exists() or (rows[0][1] != self.boot and not (whole is not None and whole(path))):
             self.remove(key)
             return None
         if rows[0][1] != self.boot:

@@ -88,6 +88,8 @@ class Store:
         self.mounts = CacheMounts(root / "cache", self.trash)
         self.builds = Builds(root / "builds", self.trash)
         self.max_layer_size = MAX_LAYER_SIZE
+        self.closing = contextlib.ExitStack()
+        """What `close` is to do first."""
 
     @classmethod
     def open(cls, root: Path | None = None, *, create: bool = True) -> Store:
@@ -179,6 +181,8 @@ class Store:
 
     def close(self) -> None:
         """Give up locks and unfinished work. Whatever fails here is left to the next sweep."""
+        with contextlib.suppress(OSError):
+            self.closing.close()
         with contextlib.suppress(StoreError, OSError):
             if self.session.started:
                 clear_session(self, self.session.directory)

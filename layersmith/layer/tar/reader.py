@@ -149,14 +149,8 @@ class TarReader:
         self._position = 0
         self._piece = memoryview(next(self._pieces, b""))
         if self._before + len(self._piece) + self._holes > self._max_size:
-            self._too_large()
+            raise too_large(self._max_size)
         return len(self._piece) > 0
-
-    def _too_large(self) -> None:
-        raise HostileInputError(
-            f"the tar is larger than {self._max_size} bytes unpacked",
-            hint="raise --max-layer-size if you trust it",
-        )
 
     def _block(self) -> bytes | None:
         """The next 512 bytes; None at a proper end of the stream without an end mark."""
@@ -268,7 +262,7 @@ class TarReader:
             raise TransportError("a tar's sparse map does not fit its data")
         self._holes += max(0, real - stored)
         if self.offset + self._holes > self._max_size:
-            self._too_large()
+            raise too_large(self._max_size)
         self.sparse = found
         return real
 
@@ -288,6 +282,13 @@ class TarReader:
                 wanted = 2 * pax_number(text.partition(b"\n")[0])
             if wanted is not None and text.count(b"\n") > wanted:
                 return [pax_number(line) for line in text.split(b"\n")[1 : wanted + 1]]
+
+
+def too_large(most: int) -> HostileInputError:
+    """What to raise for a tar of more than ``most`` bytes."""
+    return HostileInputError(
+        f"the tar is larger than {most} bytes unpacked", hint="raise --max-layer-size if you trust it"
+    )
 
 
 def read_tar(
