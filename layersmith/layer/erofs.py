@@ -40,6 +40,7 @@ _DIRENT = struct.Struct("<QHBx")
 _XATTRS = struct.Struct("<IB7x")
 _XATTR = struct.Struct("<BBH")
 _MOST_XATTRS = 1 << 16
+_LONGEST_NAME = 255
 _NAMESPACES = (
     (b"user.", 1),
     (b"system.posix_acl_access", 2),
@@ -62,7 +63,7 @@ _TYPES = {REG: 1, DIR: 2, CHR: 3, WHT: 3, BLK: 4, FIFO: 5, SYM: 7}
 
 
 class UnfitError(LayersmithError):
-    """A file of the layer is not in one piece in its tar, so it needs a directory of files."""
+    """Only a directory can hold the layer, as when a file of it is not in one piece in its tar; or not even that."""
 
 
 class Image:
@@ -75,12 +76,13 @@ class Image:
     def __init__(self, index: LayerIndex) -> None:
         self._index = index
         root = index.get(b"")
-        self._without_root = 0 if root is None else 1
+        self._roots = int(root is not None)
         root = root or ROOT
         attributes = self._attributes(root)
-        self._first = (_INODE.size + len(attributes)) // _SLOT
-        self._inodes = bytearray(_INODE.size) + attributes
-        self._inodes += bytes((len(index) - self._without_root) * _INODE.size)
+        self._inodes = bytearray()
+        self._append(attributes)
+        self._first = len(self._inodes) // _SLOT
+        self._inodes += bytes((len(index) - self._roots) * _INODE.size)
         self._grown: dict[int, tuple[int, int]] = {}
         """Of entries with extended attributes, by number: the slot, and the bytes of those."""
         self._links: Counter[int] = Counter()
@@ -102,7 +104,7 @@ class Image:
         yield inodes_at, inodes
         end = _up(data_at + self._blocks * _BLOCK, _PAGE)
         yield data_at, b"".join(self._data).ljust(end - data_at, b"\0")
-        count = len(self._index) + 1 - self._without_root
+        count = len(self._index) + 1 - self._roots
         head = _MAGIC, 0, 0, _BITS, 0, 0, count, 0, 0, end >> _BITS, inodes_at >> _BITS, 0
         yield (
             _SUPERBLOCK_AT,
@@ -113,7 +115,7 @@ class Image:
         """Go through the index. It is sorted, so a directory is complete once a path comes that lies elsewhere."""
         self._put(0, root, more, 0)
         unfinished = [_Directory(b"", 0, 0)]
-        for number, (entry, offset, sparse) in enumerate(self._index.stored(), -self._without_root):
+        for number, (entry, offset, sparse) in enumerate(self._index.stored(), -self._roots):
             path, kind = entry.path, entry.kind
             if not path:
                 continue
@@ -127,7 +129,10 @@ class Image:
                 if entry.size and (sparse or offset == ELSEWHERE):
                     raise UnfitError("a file's content is not in one piece in the tar")
                 self._put(slot, entry, more, offset)
-            parent.children.append((path[len(parent.prefix) :], slot, _TYPES[kind]))
+            name = path[len(parent.prefix) :]
+            if len(name) > _LONGEST_NAME:
+                raise UnfitError("a name is too long")
+            parent.children.append((name, slot, _TYPES[kind]))
             if kind == DIR:
                 parent.directories += 1
                 unfinished.append(_Directory(path + b"/", slot, parent.slot))
@@ -140,7 +145,7 @@ class Image:
         if number is None:
             raise UnfitError("a file's content is not in the tar")
         entry, _, _ = self._index.stored_at(number)
-        slot, _ = self._slot(number - self._without_root, entry)
+        slot, _ = self._slot(number - self._roots, entry)
         self._links[slot] += 1
         return slot, entry.kind
 
@@ -151,8 +156,13 @@ class Image:
         if number not in self._grown:
             attributes = self._attributes(entry)
             self._grown[number] = len(self._inodes) // _SLOT, len(attributes)
-            self._inodes += bytes(_INODE.size) + attributes
+            self._append(attributes)
         return self._grown[number]
+
+    def _append(self, attributes: bytes) -> None:
+        """Make room for one more inode, and for its attributes."""
+        size = _INODE.size + len(attributes)
+        self._inodes += bytes(_INODE.size) + attributes + bytes(_up(size, _SLOT) - size)
 
     def _put(self, slot: int, entry: Entry, more: int, offset: int) -> None:
         _, kind, mode, uid, gid, mtime, size, link, major, minor, _ = entry
@@ -160,10 +170,10 @@ class Image:
         if kind == REG:
             where = (START + offset) >> _BITS if size else 0
         elif kind == SYM:
-            size = len(link)
+            size, mode = len(link), 0o777  # Linux knows no other
             self._point(slot, link)
         elif kind in (CHR, BLK):
-            where = (minor & 0xFF) | major << 8 | (minor & ~0xFF) << 12  # new_encode_dev
+            where = (minor & 0xFF) | (major & 0xFFF) << 8 | (minor & 0xFFF00) << 12  # new_encode_dev
         units = (more - _XATTRS.size) // 4 + 1 if more else 0
         head = _EXTENDED, units, _MODES[kind] | mode, 0, size, where, slot
         _INODE.pack_into(self._inodes, slot * _SLOT, *head, uid, gid, mtime, 0, 1)
@@ -192,7 +202,7 @@ class Image:
         self._blocks += size >> _BITS
 
     def _attributes(self, entry: Entry) -> bytes:
-        """What follows an inode for its extended attributes, in whole slots; empty without any."""
+        """What follows an inode for its extended attributes; empty without any."""
         pairs = entry.xattrs
         if entry.kind == DIR and self._index.opaque(entry.path):
             pairs = (*pairs, _OPAQUE)

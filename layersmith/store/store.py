@@ -1,7 +1,7 @@
 """`Store`: everything on disk. In: a root directory. Out: blobs, names, snapshots, cache records, locks, scratch space.
 
     oci-layout  index.json  blobs/sha256/   an OCI image layout: the root itself can be read by any tool that knows one
-    snapshots/<random>/                     unpacked layers
+    snapshots/<random>/, <random>.erofs     unpacked layers: directories, or images of file systems
     layers/<DiffID>.index                   file indexes of layers
     cache/                                  cache mounts
     builds/<id>/                            the record, logs and failed steps of a build
