@@ -15,10 +15,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from weakref import WeakKeyDictionary
 
+from layersmith.errors import SandboxError
 from layersmith.layer.erofs import START, Image, tar_size
 from layersmith.layer.index import open_index
 from layersmith.linux import libc
 from layersmith.linux.erofs import known_to_kernel, mount_image
+from layersmith.linux.overlay import Overlay, open_overlay
 from layersmith.store.files import write_all
 from layersmith.store.snapshots import IMAGE
 
@@ -62,10 +64,14 @@ def mounted(store: Store, path: Path) -> Path | None:
             point = store.temporary("image")
             try:
                 mount_image(path, point)
-            except OSError:
+                store.closing.callback(partial(libc.umount, os.fspath(point), detach=True))
+                if not known:
+                    # File systems stack two deep (FILESYSTEM_MAX_STACK_DEPTH): in a store that itself lies on an
+                    # overlay, an image can be mounted, but no overlay on that.
+                    os.close(open_overlay(Overlay((os.fspath(point), os.fspath(store.layers)))))
+            except (OSError, SandboxError):
                 _refused = True
                 return None
-            store.closing.callback(partial(libc.umount, os.fspath(point), detach=True))
             known[path] = point
         return known[path]
 

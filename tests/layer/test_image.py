@@ -23,6 +23,7 @@ from layersmith.layer.erofs import START, tar_size
 from layersmith.layer.verify import snapshot_problem
 from layersmith.layer.view import View
 from layersmith.linux import erofs, userns
+from layersmith.linux.overlay import Overlay, overlay
 from layersmith.oci.descriptor import Layer
 from layersmith.store import Store
 from layersmith.store.fsck import fsck
@@ -214,6 +215,31 @@ def test_what_the_kernel_refuses_becomes_a_directory(
 
     assert inside(store.root, refused) == (True, True, b"1")
     assert {snapshot.path.suffix for snapshot in store.snapshots.list()} == {""}
+
+
+@mounts
+def test_a_store_on_an_overlay_has_directories(
+    store: Store, put: Put, tar: Tar, whatever_size: None, tmp_path: Path
+) -> None:
+    """The kernel stacks no overlay on an image on an overlay."""
+    data = tar(("f", "file", b"1"))
+    for name in ("lower", "upper", "work", "there"):
+        (tmp_path / name).mkdir()
+
+    def on_overlay(_: Store) -> object:
+        paths = (os.fspath(tmp_path / name) for name in ("lower", "upper", "work", "there"))
+        lower, upper, work, there = paths
+        with overlay(Overlay((lower,), upper, work), there), Store.open(Path(there) / "store") as inner:
+            layer = put(data)
+            digest = inner.blobs.put(data)
+            path = unpack.unpack(inner, Layer(layer.descriptor, layer.diff_id), images=True)
+            return (
+                digest == layer.descriptor.digest,
+                path.is_dir(),
+                [s.path.suffix for s in inner.snapshots.list()],
+            )
+
+    assert inside(store.root, on_overlay) == (True, True, [""])
 
 
 def no_mount(path: Path, target: Path) -> None:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-from collections.abc import Callable
+import tempfile
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -81,20 +82,26 @@ def test_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert doctor.seccomp(tmp_path).status == PROBLEM
 
 
+@pytest.fixture
+def place_for_all() -> Iterator[Path]:
+    """A directory that every user may write to; pytest's own are closed to others."""
+    with tempfile.TemporaryDirectory(dir="/tmp") as path:
+        os.chmod(path, 0o777)
+        yield Path(path)
+
+
 @pytest.mark.parametrize("mode", ["root", "rootless", "single"])
-def test_the_command(linux_command: Command, mode: str) -> None:
+def test_the_command(linux_command: Command, mode: str, place_for_all: Path) -> None:
     """A sandbox is started, as whoever calls; where that works the status is 0, and what is wrong has advice."""
-    options = linux_command(
-        mode, ["-m", "layersmith", "doctor", "--format", "json", "--root", "/tmp/no-store"]
-    )
+    root = str(place_for_all / "no-store")
+    options = linux_command(mode, ["-m", "layersmith", "doctor", "--format", "json", "--root", root])
     done = subprocess.run(capture_output=True, text=True, timeout=60, **options)
     found = {entry["topic"]: entry for entry in json.loads(done.stdout)}
     assert all(entry["advice"] for entry in found.values() if entry["status"] != OK)
     assert done.returncode == any(entry["status"] == PROBLEM for entry in found.values())
     assert found["sandbox"]["status"] == (WARNING if mode == "single" else OK), found["sandbox"]
     assert ("subuid" in found) == (mode != "root")
-    assert not Path("/tmp/no-store").exists()
-    assert not list(Path("/tmp").glob(".doctor-*"))
+    assert list(place_for_all.iterdir()) == []
 
 
 def test_a_store_that_can_not_be(linux_command: Command) -> None:
