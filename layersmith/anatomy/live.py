@@ -45,9 +45,11 @@ def mounted(store: Store, image: Image, isolation: Isolation) -> Iterator[Mounte
 
     Raises SandboxError, and what `lowerdirs` raises.
     """
-    namespace = "user" if isolation.userxattr else "trusted"
     lowers = lowerdirs(
-        store, image.layers, xattr_namespace=namespace, ignore_chown_errors=isolation.single_id
+        store,
+        image.layers,
+        xattr_namespace=isolation.xattr_namespace,
+        ignore_chown_errors=isolation.single_id,
     )
     directory = store.temporary("mount")
     names = [directory / name for name in ("upper", "work", "merged", "lower")]

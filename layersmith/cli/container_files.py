@@ -124,7 +124,6 @@ def commit(args: Namespace) -> int:
     from layersmith.containers.commit import CommitOptions
     from layersmith.containers.commit import commit as commit_container
     from layersmith.containers.control import paused
-    from layersmith.containers.lifecycle import xattr_namespace
     from layersmith.layer.compress import parse_compression
     from layersmith.oci.reference import parse_reference
 
@@ -143,7 +142,7 @@ def commit(args: Namespace) -> int:
         store = stack.enter_context(open_store(args))
         if args.pause == "true":
             stack.enter_context(paused(container))
-        descriptor = commit_container(store, container, options, xattr_namespace=xattr_namespace(isolation))
+        descriptor = commit_container(store, container, options, xattr_namespace=isolation.xattr_namespace)
         if args.image:
             store.refs.set(args.image, descriptor)
         else:

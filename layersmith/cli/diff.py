@@ -147,9 +147,8 @@ def _container(args: Namespace, container: Container) -> int:
     from layersmith.anatomy.whiteouts import on_disk
     from layersmith.containers.changes import container_diff
     from layersmith.containers.files import isolate
-    from layersmith.containers.lifecycle import xattr_namespace
 
-    namespace = xattr_namespace(isolate(container))
+    namespace = isolate(container).xattr_namespace
     if args.raw:
         print(f"container {container.name} on disk, in {container.upper}")
         for found in on_disk(container.upper):
@@ -187,7 +186,7 @@ def _show_raw(store: Store, image: Image, number: int) -> None:
         store,
         layer,
         image.layers[:number],
-        xattr_namespace="user" if stand.userxattr else "trusted",
+        xattr_namespace=stand.xattr_namespace,
         ignore_chown_errors=stand.single_id,
     )
     print(f"layer {number + 1} of {len(image.layers)} on disk, in {directory}")

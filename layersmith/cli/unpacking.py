@@ -40,7 +40,7 @@ def into(isolation: Isolation, progress: Progress | None = None) -> Unpacking:
                     store,
                     layer,
                     below,
-                    xattr_namespace="user" if isolation.userxattr else "trusted",
+                    xattr_namespace=isolation.xattr_namespace,
                     ignore_chown_errors=isolation.single_id,
                     images=isolation.mounts_images,
                     progress=progress,

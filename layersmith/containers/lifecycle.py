@@ -79,7 +79,7 @@ def lowers(store: Store, image: Image, isolation: Isolation) -> tuple[Path, ...]
     return lowerdirs(
         store,
         image.layers,
-        xattr_namespace=xattr_namespace(isolation),
+        xattr_namespace=isolation.xattr_namespace,
         ignore_chown_errors=isolation.single_id,
         images=isolation.mounts_images,
     )
@@ -94,8 +94,3 @@ def renew_work(container: Container) -> None:
             work.rename(aside)
             remove_tree(aside)
             work.mkdir(mode=0o700)
-
-
-def xattr_namespace(isolation: Isolation) -> str:
-    """Whose extended attributes hold overlayfs' marks: ``trusted`` ones are root's alone."""
-    return "user" if isolation.userxattr else "trusted"

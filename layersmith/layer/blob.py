@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from layersmith.dataclass import dataclass
 from layersmith.errors import DigestMismatchError, StoreError
 from layersmith.layer.compress import decompress
-from layersmith.layer.entry import DIR
+from layersmith.layer.entry import DIR, Entry
 from layersmith.layer.index import LayerIndex, index_path, open_index
 from layersmith.layer.index_writer import IndexWriter, index_writer
 from layersmith.layer.pipeline import Feed
@@ -93,14 +93,20 @@ def open_plain(
         )
 
 
-def index_tar(tar: TarReader, placement: Placement, index: IndexWriter) -> None:
-    """Add all entries of ``tar`` to ``index``."""
-    for entry in tar:
-        placed = placement.place(entry)
-        if placed is not None:
-            for directory in placed[1]:
+def placed(tar: TarReader, placement: Placement, index: IndexWriter | None) -> Iterator[Entry]:
+    """The entries of ``tar`` where they belong, missing parents before them; ``index`` gets each of them, too."""
+    for given in tar:
+        found = placement.place(given)
+        if found is None:
+            continue
+        entry, implied = found
+        for directory in implied:
+            if index is not None:
                 index.add(directory)
-            index.add(placed[0], tar.offset, sparse=tar.sparse is not None)
+            yield directory
+        if index is not None:
+            index.add(entry, tar.offset, sparse=tar.sparse is not None)
+        yield entry
 
 
 def read_at(store: Store, layer: Layer, offset: int, size: int) -> Iterator[bytes]:
@@ -173,7 +179,8 @@ def _scan(store: Store, layer: Layer, key: str, below: View | None) -> LayerInde
         try:
             placement = Placement(below)
             with open_tar(store, layer) as tar:
-                index_tar(tar, placement, writer)
+                for _ in placed(tar, placement, writer):
+                    pass
             writer.finish(index_path(store, key), placement)
         finally:
             writer.abort()

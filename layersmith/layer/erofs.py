@@ -9,14 +9,13 @@ of fs/erofs/erofs_fs.h; see https://erofs.docs.kernel.org/en/latest/core_ondisk.
 
 from __future__ import annotations
 
-import stat
 import struct
 from collections import Counter
 from collections.abc import Iterator
 
 from layersmith.errors import LayersmithError
 from layersmith.layer.entry import BLK, CHR, DIR, FIFO, LNK, REG, ROOT, SYM, Entry
-from layersmith.layer.index import ELSEWHERE, WHT, LayerIndex
+from layersmith.layer.index import ELSEWHERE, TYPE_BITS, WHT, LayerIndex
 
 START = 4096
 """Where the tar begins in the file."""
@@ -49,15 +48,6 @@ _NAMESPACES = (
     (b"security.", 6),
 )
 _OPAQUE = (b"trusted.overlay.opaque", b"y")
-_MODES = {
-    REG: stat.S_IFREG,
-    DIR: stat.S_IFDIR,
-    CHR: stat.S_IFCHR,
-    WHT: stat.S_IFCHR,
-    BLK: stat.S_IFBLK,
-    FIFO: stat.S_IFIFO,
-    SYM: stat.S_IFLNK,
-}
 _TYPES = {REG: 1, DIR: 2, CHR: 3, WHT: 3, BLK: 4, FIFO: 5, SYM: 7}
 """As directories have them."""
 
@@ -96,12 +86,11 @@ class Image:
         """(offset in the file, bytes) of all that is not the tar, the superblock last; it ends with a whole page."""
         inodes_at = START + _up(tar_size, _PAGE)
         data_at = inodes_at + _up(len(self._inodes), _BLOCK)
-        inodes = bytearray(self._inodes)
         for slot, block in self._pointers:
-            _WHERE.pack_into(inodes, slot * _SLOT + _WHERE_AT, block + (data_at >> _BITS))
+            _WHERE.pack_into(self._inodes, slot * _SLOT + _WHERE_AT, block + (data_at >> _BITS))
         for slot, more in self._links.items():
-            _WHERE.pack_into(inodes, slot * _SLOT + _LINKS_AT, 1 + more)
-        yield inodes_at, inodes
+            _WHERE.pack_into(self._inodes, slot * _SLOT + _LINKS_AT, 1 + more)
+        yield inodes_at, self._inodes
         end = _up(data_at + self._blocks * _BLOCK, _PAGE)
         yield data_at, b"".join(self._data).ljust(end - data_at, b"\0")
         count = len(self._index) + 1 - self._roots
@@ -175,7 +164,7 @@ class Image:
         elif kind in (CHR, BLK):
             where = (minor & 0xFF) | (major & 0xFFF) << 8 | (minor & 0xFFF00) << 12  # new_encode_dev
         units = (more - _XATTRS.size) // 4 + 1 if more else 0
-        head = _EXTENDED, units, _MODES[kind] | mode, 0, size, where, slot
+        head = _EXTENDED, units, TYPE_BITS[kind] | mode, 0, size, where, slot
         _INODE.pack_into(self._inodes, slot * _SLOT, *head, uid, gid, mtime, 0, 1)
 
     def _finish(self, directory: _Directory) -> None:

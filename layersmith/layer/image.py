@@ -17,7 +17,6 @@ from weakref import WeakKeyDictionary
 
 from layersmith.errors import SandboxError
 from layersmith.layer.erofs import START, Image, tar_size
-from layersmith.layer.index import open_index
 from layersmith.linux import libc
 from layersmith.linux.erofs import known_to_kernel, mount_image
 from layersmith.linux.overlay import Overlay, open_overlay
@@ -108,11 +107,8 @@ def read_content(image: Path, offset: int, size: int) -> Iterator[bytes]:
             yield data
 
 
-def image_problem(store: Store, key: str, path: Path) -> str:
+def image_problem(index: LayerIndex, key: str, path: Path) -> str:
     """How the image of the snapshot ``key`` differs from the layer; ``""`` if it does not. All of it is read."""
-    index = open_index(store, key)
-    if index is None:
-        return "its file index is missing"
     with path.open("rb", buffering=0) as file:
         size = tar_size(file.read(START))
         if size is None:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import mmap
 import os
+import stat
 import struct
 import zlib
 from array import array
@@ -21,13 +22,24 @@ from typing import TYPE_CHECKING
 from weakref import WeakKeyDictionary
 
 from layersmith.errors import StoreError
-from layersmith.layer.entry import LNK, REG, SYM, Entry
+from layersmith.layer.entry import BLK, CHR, DIR, FIFO, LNK, REG, SYM, Entry
 
 if TYPE_CHECKING:
     from layersmith.store import Store
 
 WHT = b"w"
 """`Entry.kind` of a whiteout in an index, where its path is that of the file which it removes."""
+
+TYPE_BITS = {
+    BLK: stat.S_IFBLK,
+    CHR: stat.S_IFCHR,
+    DIR: stat.S_IFDIR,
+    FIFO: stat.S_IFIFO,
+    REG: stat.S_IFREG,
+    SYM: stat.S_IFLNK,
+    WHT: stat.S_IFCHR,
+}
+"""What each kind is in ``st_mode`` once it is unpacked."""
 
 ELSEWHERE = (1 << 64) - 1
 """The offset of a content that is not in this layer's tar, but in a layer below."""
@@ -163,9 +175,7 @@ class LayerIndex:
 
     def number(self, path: bytes) -> int | None:
         """Which of `stored` is the one at ``path``; None if there is none."""
-        key = path.replace(b"/", b"\0")
-        number = bisect(self._view, self._offsets, key)
-        return number if find(self._view, self._offsets, key) is not None else None
+        return number_of(self._view, self._offsets, path.replace(b"/", b"\0"))
 
     def __len__(self) -> int:
         return len(self._offsets)
@@ -253,11 +263,14 @@ def bisect(view: Data, offsets: array[int] | memoryview, key: bytes) -> int:
     return low
 
 
-def find(view: Data, offsets: array[int] | memoryview, key: bytes) -> int | None:
+def number_of(view: Data, offsets: array[int] | memoryview, key: bytes) -> int | None:
     number = bisect(view, offsets, key)
-    if number < len(offsets) and key_at(view, offsets[number]) == key:
-        return int(offsets[number])
-    return None
+    return number if number < len(offsets) and key_at(view, offsets[number]) == key else None
+
+
+def find(view: Data, offsets: array[int] | memoryview, key: bytes) -> int | None:
+    number = number_of(view, offsets, key)
+    return None if number is None else int(offsets[number])
 
 
 def _unpack_list(view: Data, at: int) -> tuple[list[bytes], int]:

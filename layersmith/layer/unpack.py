@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from layersmith.errors import HostileInputError
-from layersmith.layer.blob import Limits, index_tar, layer_index, open_plain, open_tar
+from layersmith.layer.blob import Limits, layer_index, open_plain, open_tar, placed
 from layersmith.layer.entry import LNK, ROOT, Entry
 from layersmith.layer.erofs import UnfitError
 from layersmith.layer.files import Files
@@ -185,7 +185,8 @@ class _Job:
                             writer.write(piece)
                 else:
                     with open_tar(self._store, self._layer, self._limits, also=writer.write) as tar:
-                        index_tar(tar, self._placement, index)
+                        for _ in placed(tar, self._placement, index):
+                            pass
                     index.finish(index_path(self._store, self._key), self._placement)
             known = open_index(self._store, self._key)
             assert known is not None
@@ -213,18 +214,7 @@ class _Job:
                 index.abort()
 
     def _write(self, tar: TarReader, writer: SnapshotWriter, index: IndexWriter | None) -> None:
-        place = self._placement.place
-        for entry in tar:
-            placed = place(entry)
-            if placed is None:
-                continue
-            entry, implied = placed
-            for directory in implied:
-                writer.put(directory, tar)
-                if index is not None:
-                    index.add(directory)
-            if index is not None:
-                index.add(entry, tar.offset, sparse=tar.sparse is not None)
+        for entry in placed(tar, self._placement, index):
             try:
                 writer.put(entry, tar)
             except FileNotFoundError:

@@ -13,24 +13,14 @@ import stat
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from layersmith.layer.entry import BLK, CHR, DIR, FIFO, REG, SYM, Entry
+from layersmith.layer.entry import DIR, REG, SYM, Entry
 from layersmith.layer.image import image_problem
-from layersmith.layer.index import WHT, open_index
+from layersmith.layer.index import TYPE_BITS, WHT, open_index
 from layersmith.layer.place import shown
 from layersmith.store.snapshots import IMAGE
 
 if TYPE_CHECKING:
     from layersmith.store import Store
-
-_TYPES = {
-    BLK: stat.S_IFBLK,
-    CHR: stat.S_IFCHR,
-    DIR: stat.S_IFDIR,
-    FIFO: stat.S_IFIFO,
-    REG: stat.S_IFREG,
-    SYM: stat.S_IFLNK,
-    WHT: stat.S_IFCHR,
-}
 
 
 def snapshot_problem(store: Store, key: str, path: Path) -> str:
@@ -38,12 +28,12 @@ def snapshot_problem(store: Store, key: str, path: Path) -> str:
 
     A snapshot without an index, or with a damaged one, can't be told to be whole. An image is read as a whole.
     """
-    if path.suffix == IMAGE:
-        return image_problem(store, key, path)
     index = open_index(store, key)
     if index is None:
         return "its file index is missing"
     try:
+        if path.suffix == IMAGE:
+            return image_problem(index, key, path)
         top = os.fsencode(path)
         for entry in index:
             problem = _difference(top, entry)
@@ -73,7 +63,7 @@ def _difference(top: bytes, entry: Entry) -> str:
         if entry.kind == WHT and _opaque(os.path.dirname(path)):
             return ""  # a step's own upper directory: its layer has a whiteout for each file that this hides
         return f"is not there: {error.strerror}"
-    if stat.S_IFMT(status.st_mode) != _TYPES[entry.kind]:
+    if stat.S_IFMT(status.st_mode) != TYPE_BITS[entry.kind]:
         return "is of another type"
     if entry.kind == REG and status.st_size != entry.size:
         return f"has {status.st_size} bytes instead of {entry.size}"

@@ -116,12 +116,7 @@ class Bundle:
         return found
 
     def _attach(self, mounted: int, place: Path) -> None:
-        point = os.open(place, os.O_PATH | os.O_CLOEXEC)
-        try:
-            libc.move_mount(mounted, point)
-        finally:
-            os.close(point)
-            os.close(mounted)
+        libc.attach(mounted, place)
         self._stack.callback(libc.umount, os.fspath(place), detach=True)
 
     def _furnish(self, descriptor: int, targets: list[str]) -> Identity:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -56,12 +55,11 @@ def examine(root: Path, *, proc: Path = Path("/proc"), etc: Path = Path("/etc"))
 
 
 def kernel(release: str) -> Finding:
-    numbers = tuple(int(n) for n in re.findall(r"\d+", release)[:2])
     try:
         libc.require_known_machine()
     except SandboxError as error:
         return Finding("kernel", PROBLEM, error.message, error.hint)
-    if numbers < KERNEL:
+    if libc.kernel_version(release) < KERNEL:
         return Finding("kernel", PROBLEM, f"Linux {release} is too old", "install Linux 5.12 or newer")
     return Finding("kernel", OK, f"Linux {release} on {os.uname().machine}")
 

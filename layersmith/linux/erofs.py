@@ -6,7 +6,6 @@ See https://docs.kernel.org/filesystems/erofs.html.
 from __future__ import annotations
 
 import os
-import re
 from functools import cache
 from pathlib import Path
 
@@ -19,7 +18,7 @@ KERNEL = (6, 12)
 @cache
 def known_to_kernel() -> bool:
     """Whether an image may well be mountable; trying one is the only proof."""
-    if tuple(int(n) for n in re.findall(r"\d+", os.uname().release)[:2]) < KERNEL:
+    if libc.kernel_version(os.uname().release) < KERNEL:
         return False
     try:
         os.close(libc.fsopen("erofs"))
@@ -32,21 +31,8 @@ def mount_image(image: Path, target: Path) -> None:
     """Mount ``image`` on the directory ``target``, in the mount namespace of the calling process. Raises OSError."""
     file = os.open(image, os.O_RDONLY | os.O_CLOEXEC)
     try:
-        context = libc.fsopen("erofs")
-        try:
-            # An option has 255 bytes, which not every path fits into.
-            libc.fsconfig_string(context, "source", f"/proc/self/fd/{file}")
-            libc.fsconfig_flag(context, "ro")
-            mounted = libc.fsmount(context)
-        finally:
-            os.close(context)
+        # An option has 255 bytes, which not every path fits into.
+        mounted = libc.new_mount("erofs", source=f"/proc/self/fd/{file}", ro=None)
     finally:
         os.close(file)
-    try:
-        directory = os.open(target, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
-        try:
-            libc.move_mount(mounted, directory)
-        finally:
-            os.close(directory)
-    finally:
-        os.close(mounted)
+    libc.attach(mounted, target)

@@ -41,7 +41,7 @@ def furnish(sandbox: Sandbox, machine: Machine, root: Root, now: Now) -> None:
     place = place_for(sandbox)
     opened = open_mounts((*kernel, *own), place, now)
     now("mount the root file system")
-    attach(rootfs, place)
+    libc.attach(rootfs, place)
     root.descriptor = os.open(place, os.O_PATH | os.O_CLOEXEC)
     for number, mount in enumerate((*kernel, *own)):
         now(mount.describe())
@@ -103,20 +103,12 @@ def open_mounts(mounts: tuple[SystemMount | Mount, ...], place: str, now: Now) -
             opened[number] = mount.open()
     if len(opened) < len(mounts):
         now("mount a tmpfs for files")
-        attach(libc.new_mount("tmpfs", mode="0700"), place)
+        libc.attach(libc.new_mount("tmpfs", mode="0700"), place)
     for number, mount in enumerate(mounts):
         if isinstance(mount, File | OverlayAt):
             now(mount.describe())
             opened[number] = mount.open(place, str(number))
     return opened
-
-
-def attach(mounted: int, path: str) -> None:
-    """Attach a detached mount at a path of the host's, and close it."""
-    point = os.open(path, os.O_PATH | os.O_CLOEXEC)
-    libc.move_mount(mounted, point)
-    os.close(point)
-    os.close(mounted)
 
 
 def enable_devices(root: Root, now: Now, *, bound: bool) -> None:

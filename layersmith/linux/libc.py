@@ -8,6 +8,7 @@ from __future__ import annotations
 import ctypes
 import errno
 import os
+import re
 import struct
 from typing import Final
 
@@ -220,12 +221,16 @@ def fs_messages(context: int) -> str:
     return "; ".join(lines)
 
 
+def kernel_version(release: str) -> tuple[int, ...]:
+    """The first two numbers of what uname(2) calls the kernel's release."""
+    return tuple(int(number) for number in re.findall(r"\d+", release)[:2])
+
+
 def new_mount(kind: str, attributes: int = 0, **options: str | None) -> int:
-    """A detached mount of a new file system; an option of None is a flag."""
+    """A detached mount of a new file system; an option of None is a flag, and ``source`` is ``kind`` unless given."""
     context = fsopen(kind)
     try:
-        fsconfig_string(context, "source", kind)
-        for key, value in options.items():
+        for key, value in {"source": kind, **options}.items():
             if value is None:
                 fsconfig_flag(context, key)
             else:
@@ -239,6 +244,18 @@ def open_tree(path: str, *, dir_fd: int = AT_FDCWD, recursive: bool = False) -> 
     """A detached copy of the mount (tree) at ``path``, as bind makes one; ``""`` is ``dir_fd`` itself."""
     flags = 1 | os.O_CLOEXEC | AT_EMPTY_PATH | (AT_RECURSIVE if recursive else 0)
     return _syscall(_NR_OPEN_TREE, dir_fd, os.fsencode(path), flags, path=path)
+
+
+def attach(mounted: int, path: str | os.PathLike[str]) -> None:
+    """Attach the detached mount ``mounted`` on ``path``, which exists, and close it."""
+    try:
+        target = os.open(path, os.O_PATH | os.O_CLOEXEC)
+        try:
+            move_mount(mounted, target)
+        finally:
+            os.close(target)
+    finally:
+        os.close(mounted)
 
 
 def move_mount(source: int, target: int) -> None:

@@ -99,15 +99,9 @@ def mount_overlay(overlay: Overlay, target: str) -> None:
     """Mount ``overlay`` on the directory ``target`` of the calling process' mount namespace. Raises SandboxError."""
     mounted = open_overlay(overlay)
     try:
-        directory = os.open(target, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
-        try:
-            libc.move_mount(mounted, directory)
-        finally:
-            os.close(directory)
+        libc.attach(mounted, target)
     except OSError as error:
         raise refused(overlay, error) from error
-    finally:
-        os.close(mounted)
 
 
 def refused(overlay: Overlay, error: OSError) -> SandboxError:

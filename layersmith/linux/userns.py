@@ -45,6 +45,11 @@ class Isolation:
     warnings: tuple[str, ...] = ()
 
     @property
+    def xattr_namespace(self) -> str:
+        """Whose extended attributes hold overlayfs' marks: ``trusted`` ones are root's alone."""
+        return "user" if self.userxattr else "trusted"
+
+    @property
     def mounts_images(self) -> bool:
         """Whether file systems on a block device, or in a file, may be mounted: never in a user namespace."""
         return not self.rootless

@@ -27,7 +27,7 @@ class Merged:
         self.progress = progress
         self.userxattr = isolation.userxattr
         self.images = isolation.mounts_images
-        self.xattr_namespace = "user" if isolation.userxattr else "trusted"
+        self.xattr_namespace = isolation.xattr_namespace
         self._directory = directory
         self._lock = threading.Lock()
         self._mounts = ExitStack()

@@ -84,10 +84,11 @@ class Snapshots:
         now = time.time()
         with self._database.transaction():
             rows = self._database.execute("SELECT directory, boot FROM snapshots WHERE key = ?", (key,))
-            known = self._directory / str(rows[0][0]) if rows else None
-            kept = known is not None and (known.suffix != IMAGE or pending.path.suffix == IMAGE)
-            if known is not None and kept and rows[0][1] == self.boot and known.exists():
-                return known
+            for name, boot in rows:
+                known = self._directory / str(name)
+                replaced = known.suffix == IMAGE != pending.path.suffix
+                if boot == self.boot and known.exists() and not replaced:
+                    return known
             self._database.execute(
                 "INSERT OR REPLACE INTO snapshots(key, directory, boot, created, used) VALUES (?, ?, ?, ?, ?)",
                 (key, pending.path.name, self.boot, now, now),
